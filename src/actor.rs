@@ -1,0 +1,41 @@
+//! The message layer: a transport without a protocol.
+//!
+//! [`open`] gives three things: a handle to post messages to, a stream of [`Event`](crate::Event)s, and the actor
+//! between them, a future that must be polled.
+//!
+//! # Examples
+//!
+//! ```
+//! use futures_lite::StreamExt;
+//! use smol_transports::{Event, actor};
+//!
+//! # #[cfg(unix)]
+//! # smol::block_on(async {
+//! let (near, mut far) = std::os::unix::net::UnixStream::pair()?;
+//! let (transport, mut events, actor) = actor::open(near)?;
+//! let task = smol::spawn(actor);
+//!
+//! std::io::Write::write_all(&mut far, b"ping")?;
+//! drop(far);
+//! while let Some(event) = events.next().await {
+//!     match event {
+//!         Event::DataReceived(data) => assert_eq!(*data, *b"ping"),
+//!         Event::EofReceived => transport.close(),
+//!         _ => {}
+//!     }
+//! }
+//! task.await;
+//! # std::io::Result::Ok(())
+//! # })?;
+//! # std::io::Result::Ok(())
+//! ```
+
+pub(crate) mod cause;
+pub(crate) mod delivery;
+mod events;
+pub(crate) mod mailbox;
+pub(crate) mod read_side;
+pub(crate) mod stream;
+pub(crate) mod write_side;
+
+pub use events::{Actor, Events, open};

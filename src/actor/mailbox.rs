@@ -1,0 +1,442 @@
+//! What an actor shares with its handles: one lock, one waker.
+//!
+//! Handles post here; the actor looks here whenever it is polled. What a caller can read back is true at once, and what
+//! the actor must do about it is derived from the same state, so nothing can be forgotten between the two.
+
+use std::any::Any;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use bytes::Bytes;
+use event_listener::Event as Notify;
+
+use super::cause::Cause;
+use super::write_side::{Chunk, WriteSide};
+use crate::info::ExtraInfo;
+use crate::io::{Flow, Outlet};
+use crate::message::{Misuse, Written};
+use crate::state::lifecycle::{Input, Lifecycle, State};
+use crate::state::limits::WriteLimits;
+use crate::state::outbox::{Mark, Outbox};
+
+/// A protocol on its way to the actor, which knows its type.
+pub(crate) type Parcel = Box<dyn Any + Send>;
+
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    inner: Mutex<Inner>,
+    info: ExtraInfo,
+    /// A protocol waits in `inner`; asked before each callback.
+    renewed: AtomicBool,
+    /// Writing was resumed, or the end has come.
+    drained: Notify,
+    /// `connection_lost` was called and the descriptor is closed.
+    closed: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    lifecycle: Lifecycle,
+    write: WriteSide,
+    reading_paused: bool,
+    /// The actor is being polled: it will look at everything again before it rests.
+    polled: bool,
+    /// The actor must look at something that the rest of the state does not show.
+    dirty: bool,
+    waker: Option<Waker>,
+    /// Why it ended; the first cause wins.
+    cause: Option<Cause>,
+    /// The end is an orderly one: the endpoint may say goodbye to the peer.
+    goodbye: bool,
+    protocol: Option<Parcel>,
+    /// `connection_lost` has returned and the descriptor is closed.
+    buried: bool,
+}
+
+/// What the actor has to do about the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Alive,
+    /// `close()` was asked for, bytes are left.
+    Flushing,
+    /// All is sent; the endpoint may say goodbye.
+    Leaving,
+    Ended,
+}
+
+impl Mailbox {
+    /// A mailbox for an actor that counts as being polled until it parks.
+    pub(crate) fn new(outlet: Arc<dyn Outlet>, limits: WriteLimits, info: ExtraInfo) -> Self {
+        let inner = Inner {
+            lifecycle: Lifecycle::new(),
+            write: WriteSide::new(Outbox::new(limits), outlet),
+            reading_paused: false,
+            polled: true,
+            dirty: false,
+            waker: None,
+            cause: None,
+            goodbye: false,
+            protocol: None,
+            buried: false,
+        };
+        Self {
+            inner: Mutex::new(inner),
+            info,
+            renewed: AtomicBool::new(false),
+            drained: Notify::new(),
+            closed: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, and wakes the actor if that gave it something to do.
+    fn post<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
+        let mut inner = self.lock();
+        let result = change(&mut inner);
+        let waker = if inner.polled || !inner.has_work() { None } else { inner.waker.take() };
+        drop(inner);
+        waker.into_iter().for_each(Waker::wake);
+        result
+    }
+}
+
+/// For the handles.
+impl Mailbox {
+    pub(crate) const fn info(&self) -> &ExtraInfo {
+        &self.info
+    }
+
+    pub(crate) fn write(&self, data: Chunk<'_>) -> Written {
+        self.post(|inner| inner.write(data))
+    }
+
+    pub(crate) fn write_eof(&self) {
+        self.post(Inner::write_eof);
+    }
+
+    pub(crate) fn write_buffer_size(&self) -> usize {
+        self.post(|inner| {
+            inner.settle();
+            inner.write.outbox.size()
+        })
+    }
+
+    pub(crate) fn limits(&self) -> WriteLimits {
+        self.lock().write.outbox.limits()
+    }
+
+    pub(crate) fn set_limits(&self, limits: WriteLimits) {
+        self.post(|inner| {
+            inner.settle();
+            inner.write.outbox.set_limits(limits);
+            inner.write.outbox.latch();
+        });
+    }
+
+    pub(crate) fn is_writing_paused(&self) -> bool {
+        self.lock().write.outbox.is_paused()
+    }
+
+    pub(crate) fn set_reading_paused(&self, paused: bool) {
+        self.post(|inner| {
+            if !inner.lifecycle.is_closing() {
+                inner.dirty |= inner.reading_paused != paused;
+                inner.reading_paused = paused;
+            }
+        });
+    }
+
+    pub(crate) fn is_reading(&self) -> bool {
+        let inner = self.lock();
+        !inner.lifecycle.is_closing() && !inner.reading_paused
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.post(|inner| {
+            inner.settle();
+            inner.lifecycle.is_closing()
+        })
+    }
+
+    /// Whether the end has been decided: nothing posted from now on has an effect.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.lock().lifecycle.state(), State::Ended | State::Lost)
+    }
+
+    pub(crate) fn close(&self) {
+        self.post(Inner::close);
+    }
+
+    /// Ends at once: with an error, or as `abort()`.
+    pub(crate) fn abort(&self, exc: Option<io::Error>) {
+        self.post(|inner| {
+            inner.settle();
+            inner.end(exc);
+            inner.dirty |= std::mem::take(&mut inner.goodbye);
+        });
+    }
+
+    /// Hands the next protocol to the actor; the one that was still waiting is dropped.
+    pub(crate) fn renew(&self, parcel: Parcel) {
+        let replaced = {
+            let mut inner = self.lock();
+            if inner.lifecycle.state() == State::Lost {
+                drop(inner);
+                return drop(parcel);
+            }
+            self.renewed.store(true, Ordering::Release);
+            inner.protocol.replace(parcel)
+        };
+        drop(replaced);
+    }
+
+    pub(crate) fn outlet(&self) -> Option<Arc<dyn Outlet>> {
+        self.lock().write.outlet().cloned()
+    }
+
+    /// The end and its cause, when it has come.
+    fn end(&self) -> Option<io::Result<()>> {
+        let inner = self.lock();
+        inner.buried.then(|| inner.outcome())
+    }
+
+    pub(crate) async fn closed(&self) -> io::Result<()> {
+        loop {
+            let listener = self.closed.listen();
+            if let Some(end) = self.end() {
+                return end;
+            }
+            listener.await;
+        }
+    }
+
+    pub(crate) async fn drain(&self) -> io::Result<()> {
+        loop {
+            let listener = self.drained.listen();
+            if let Some(answer) = self.drain_now() {
+                return answer;
+            }
+            listener.await;
+        }
+    }
+
+    fn drain_now(&self) -> Option<io::Result<()>> {
+        let inner = self.lock();
+        if inner.lifecycle.takes_writes() {
+            return (!inner.write.outbox.is_paused()).then_some(Ok(()));
+        }
+        Some(inner.outcome().and(Written::Closed.ok()))
+    }
+}
+
+/// For the actor.
+impl Mailbox {
+    /// The actor is being polled from here on. The first round looks at everything, so nothing is dirty now.
+    pub(crate) fn begin_poll(&self, waker: &Waker) {
+        let mut inner = self.lock();
+        inner.polled = true;
+        inner.dirty = false;
+        match &mut inner.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    /// The actor wants to rest; false if there is something new for it.
+    pub(crate) fn park(&self) -> bool {
+        let mut inner = self.lock();
+        if inner.has_work() {
+            inner.dirty = false;
+            return false;
+        }
+        inner.polled = false;
+        true
+    }
+
+    /// The actor rests although there may be work; it has woken itself.
+    pub(crate) fn yield_now(&self) {
+        self.lock().polled = false;
+    }
+
+    /// Whether the callback for `input` may be made now.
+    pub(crate) fn admit(&self, input: Input) -> bool {
+        let mut inner = self.lock();
+        inner.write.reset_burst();
+        inner.lifecycle.step(input)
+    }
+
+    /// A callback has returned: sends what it gathered, and tells what the marks have to say.
+    pub(crate) fn settle(&self) -> Option<Mark> {
+        let mut inner = self.lock();
+        inner.settle();
+        let mark = inner.tell();
+        drop(inner);
+        if mark == Some(Mark::Resume) {
+            self.drained.notify(usize::MAX);
+        }
+        mark
+    }
+
+    /// Whether received bytes may be delivered now.
+    pub(crate) fn flow(&self) -> Flow {
+        let inner = self.lock();
+        let wanted = inner.lifecycle.wants_data() && !inner.reading_paused && inner.protocol.is_none();
+        if wanted { Flow::Continue } else { Flow::Stop }
+    }
+
+    /// Whether reading is wanted, whoever the protocol is.
+    pub(crate) fn wants_data(&self) -> bool {
+        let inner = self.lock();
+        inner.lifecycle.wants_data() && !inner.reading_paused
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.lock().write.is_blocked()
+    }
+
+    pub(crate) fn unblock(&self) {
+        self.lock().write.unblock();
+    }
+
+    /// The protocol that was handed over last, if there is a new one.
+    pub(crate) fn take_protocol(&self) -> Option<Parcel> {
+        if !self.renewed.load(Ordering::Acquire) {
+            return None;
+        }
+        self.renewed.store(false, Ordering::Relaxed);
+        self.lock().protocol.take()
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        let mut inner = self.lock();
+        if inner.lifecycle.state() == State::Closing && inner.write.outbox.is_empty() {
+            inner.leave();
+        }
+        match inner.lifecycle.state() {
+            State::Closing => Stage::Flushing,
+            State::Ended if inner.goodbye => Stage::Leaving,
+            State::Ended | State::Lost => Stage::Ended,
+            State::Start | State::Open | State::PeerEof => Stage::Alive,
+        }
+    }
+
+    /// The argument of `connection_lost`, once; None if it must not be called.
+    pub(crate) fn lose(&self) -> Option<Option<io::Error>> {
+        let mut inner = self.lock();
+        let made = inner.lifecycle.state() != State::Start;
+        inner.end(None);
+        let lost = inner.lifecycle.step(Input::ConnectionLost);
+        (made && lost).then(|| inner.cause.as_ref().map(Cause::to_error))
+    }
+
+    /// Lets go of everything. The caller drops what it gets, then calls `announce`.
+    pub(crate) fn bury(&self) -> impl Sized + use<> {
+        let mut inner = self.lock();
+        inner.write.outbox.clear();
+        (inner.write.take_outlet(), inner.protocol.take(), inner.waker.take())
+    }
+
+    /// Tells all who wait that the end has come.
+    pub(crate) fn announce(&self) {
+        self.lock().buried = true;
+        self.closed.notify(usize::MAX);
+        self.drained.notify(usize::MAX);
+    }
+
+    /// Bytes that were accepted and not sent.
+    pub(crate) fn unsent(&self) -> Bytes {
+        self.lock().write.outbox.unsent()
+    }
+}
+
+impl Inner {
+    fn has_work(&self) -> bool {
+        let state = self.lifecycle.state();
+        self.dirty
+            || self.write.is_due()
+            || self.write.outbox.has_news()
+            || (state == State::Ended && !self.goodbye)
+            || (state == State::Closing && self.write.outbox.is_empty())
+    }
+
+    fn write(&mut self, data: Chunk<'_>) -> Written {
+        if self.write.outbox.is_finished() {
+            return Written::Refused(Misuse::WriteAfterEof);
+        }
+        if !self.lifecycle.takes_writes() {
+            return Written::Closed;
+        }
+        if data.len() > 0 {
+            let blocked = self.write.is_blocked();
+            let sent = if self.polled { self.write.gather(data) } else { self.write.send(data) };
+            self.after_send(blocked, sent);
+            self.write.outbox.latch();
+        }
+        if !self.lifecycle.takes_writes() {
+            return Written::Closed;
+        }
+        if self.write.outbox.is_paused() { Written::Full } else { Written::Queued }
+    }
+
+    fn write_eof(&mut self) {
+        if self.lifecycle.is_closing() || self.write.outbox.is_finished() {
+            return;
+        }
+        self.write.outbox.finish();
+        self.settle();
+    }
+
+    /// Sends what was gathered, so that gathering cannot be told from sending at once.
+    fn settle(&mut self) {
+        let blocked = self.write.is_blocked();
+        let sent = self.write.flush();
+        self.after_send(blocked, sent);
+    }
+
+    fn after_send(&mut self, was_blocked: bool, sent: io::Result<()>) {
+        if let Err(exc) = sent {
+            return self.end(Some(exc));
+        }
+        self.dirty |= self.write.is_blocked() && !was_blocked;
+    }
+
+    fn close(&mut self) {
+        self.settle();
+        if self.lifecycle.step(Input::Close) && self.write.outbox.is_empty() {
+            self.leave();
+        }
+    }
+
+    /// All is sent after `close()`.
+    fn leave(&mut self) {
+        self.end(None);
+        self.goodbye = true;
+        self.dirty = true;
+    }
+
+    fn end(&mut self, exc: Option<io::Error>) {
+        if self.lifecycle.step(Input::End) {
+            self.cause = exc.map(Cause::new);
+            self.write.outbox.clear();
+        }
+    }
+
+    /// What the marks have to say, if the life cycle allows it.
+    fn tell(&mut self) -> Option<Mark> {
+        let mark = self.write.outbox.tell()?;
+        let input = match mark {
+            Mark::Pause => Input::PauseWriting,
+            Mark::Resume => Input::ResumeWriting,
+        };
+        self.lifecycle.step(input).then_some(mark)
+    }
+
+    fn outcome(&self) -> io::Result<()> {
+        self.cause.as_ref().map_or(Ok(()), |cause| Err(cause.to_error()))
+    }
+}

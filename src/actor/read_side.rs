@@ -1,0 +1,68 @@
+//! The receiving half of an actor.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use super::delivery::Delivery;
+use crate::io::scratch::SIZE;
+use crate::io::{Endpoint, Flow, Recv};
+use crate::message::Event;
+use crate::protocol::OnEof;
+
+/// Short reads of one turn.
+const READS: usize = 16;
+
+/// What one turn of reading has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing more now; the task is woken when there is, or when reading is wanted again.
+    Rest,
+    /// The turn is used up, there may be more.
+    Spent,
+}
+
+/// Receives and delivers, one turn of work at most.
+pub(crate) fn poll_read(
+    cx: &mut Context<'_>,
+    endpoint: &mut dyn Endpoint,
+    delivery: &mut Delivery<'_>,
+) -> io::Result<Turn> {
+    for _ in 0..READS {
+        if !delivery.mailbox.wants_data() || !delivery.receive.has_room(cx.waker()) {
+            return Ok(Turn::Rest);
+        }
+        if endpoint.poll_recv_ready(cx)?.is_pending() {
+            return Ok(Turn::Rest);
+        }
+        match receive(cx, endpoint, delivery)? {
+            Poll::Pending => return Ok(Turn::Rest),
+            Poll::Ready(Recv::Idle) => {}
+            Poll::Ready(Recv::More) if delivery.flow() == Flow::Continue => return Ok(Turn::Spent),
+            Poll::Ready(Recv::More) => {}
+            Poll::Ready(Recv::Eof) => end_of_file(delivery),
+        }
+    }
+    Ok(Turn::Spent)
+}
+
+/// One receive, in the way that the present protocol asks for.
+fn receive(cx: &mut Context<'_>, endpoint: &mut dyn Endpoint, delivery: &mut Delivery<'_>) -> io::Result<Poll<Recv>> {
+    let Some(buffer) = delivery.buffer(SIZE)? else {
+        return Ok(endpoint.poll_recv(cx, SIZE, &mut |data| delivery.data(data))?);
+    };
+    match endpoint.poll_recv_into(cx, buffer)? {
+        Poll::Pending => Ok(Poll::Pending),
+        Poll::Ready(0) => Ok(Poll::Ready(Recv::Eof)),
+        Poll::Ready(count) => {
+            delivery.deliver(Event::BufferUpdated(count));
+            Ok(Poll::Ready(Recv::Idle))
+        }
+    }
+}
+
+fn end_of_file(delivery: &mut Delivery<'_>) {
+    if delivery.deliver(Event::EofReceived) == OnEof::Close {
+        delivery.mailbox.close();
+        delivery.settle();
+    }
+}

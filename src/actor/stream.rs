@@ -1,0 +1,188 @@
+//! The actor of a two-way stream: a write side, a read side, and the end of both.
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use socket2::Socket;
+
+use super::delivery::{Delivery, Payload, Receive};
+use super::mailbox::{Mailbox, Stage};
+use super::read_side::{Turn, poll_read};
+use crate::info::ExtraInfo;
+use crate::io::clock::{Clock, Deadline};
+use crate::io::{Endpoint, Halves};
+use crate::message::Event;
+use crate::state::limits::WriteLimits;
+use crate::stats;
+
+/// Rounds of one poll: a mailbox that never falls silent must not keep the thread.
+const ROUNDS: usize = 16;
+
+/// What can be set when a stream transport is made.
+#[derive(Debug, Default)]
+pub(crate) struct Setup {
+    pub(crate) limits: WriteLimits,
+    pub(crate) close_timeout: Option<Duration>,
+    pub(crate) clock: Clock,
+    /// Dropped when all is over.
+    pub(crate) guard: Option<Box<dyn Any + Send>>,
+}
+
+/// Owns the endpoint; is lent its protocol at each poll, so it knows nothing of its type.
+#[derive(Debug)]
+pub(crate) struct StreamActor {
+    mailbox: Arc<Mailbox>,
+    /// Taken at the loss.
+    endpoint: Option<Box<dyn Endpoint>>,
+    reading: bool,
+    close_timeout: Option<Duration>,
+    deadline: Deadline,
+    payload: Option<Payload>,
+    guard: Option<Box<dyn Any + Send>>,
+    _alive: stats::Alive,
+}
+
+impl StreamActor {
+    pub(crate) fn new(halves: Halves, info: ExtraInfo, setup: Setup) -> Self {
+        let (endpoint, outlet) = halves;
+        Self {
+            mailbox: Arc::new(Mailbox::new(outlet, setup.limits, info)),
+            endpoint: Some(endpoint),
+            reading: true,
+            close_timeout: setup.close_timeout,
+            deadline: Deadline::new(setup.clock),
+            payload: None,
+            guard: setup.guard,
+            _alive: stats::Alive::new(),
+        }
+    }
+
+    pub(crate) const fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// Tells the protocol that the connection is made: the first callback, before any other.
+    pub(crate) fn made(&mut self, receive: &mut dyn Receive) {
+        stats::made();
+        self.delivery(receive, Waker::noop()).deliver(Event::ConnectionMade);
+        self.mailbox.yield_now();
+    }
+
+    /// Ready when `connection_lost` was called and everything is let go of.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive) -> Poll<()> {
+        if self.endpoint.is_none() {
+            return Poll::Ready(());
+        }
+        self.mailbox.begin_poll(cx.waker());
+        for _ in 0..ROUNDS {
+            self.poll_write(cx, receive);
+            if self.poll_end(cx, receive).is_ready() {
+                return Poll::Ready(());
+            }
+            if self.poll_read(cx, receive) == Turn::Spent {
+                break;
+            }
+            if self.mailbox.park() {
+                return Poll::Pending;
+            }
+        }
+        self.mailbox.yield_now();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ends at once; `connection_lost` is called unless it was.
+    pub(crate) fn end(&mut self, receive: &mut dyn Receive) {
+        if self.endpoint.is_some() {
+            self.mailbox.abort(None);
+            self.lose(receive);
+        }
+    }
+
+    /// Ends without a callback; the socket, where there is one.
+    pub(crate) fn dissolve(&mut self) -> Option<Socket> {
+        let endpoint = self.endpoint.take()?;
+        self.mailbox.lose();
+        drop(self.mailbox.bury());
+        let socket = endpoint.into_socket();
+        self.farewell();
+        socket
+    }
+
+    /// What a callback panicked with, if one did.
+    pub(crate) fn take_payload(&mut self) -> Option<Payload> {
+        self.payload.take()
+    }
+
+    fn delivery<'a>(&'a mut self, receive: &'a mut dyn Receive, waker: &'a Waker) -> Delivery<'a> {
+        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive) {
+        if self.mailbox.is_blocked() {
+            match self.endpoint.as_mut().map(|endpoint| endpoint.poll_send_ready(cx)) {
+                Some(Poll::Ready(Ok(()))) => self.mailbox.unblock(),
+                Some(Poll::Ready(Err(exc))) => self.mailbox.abort(Some(exc)),
+                Some(Poll::Pending) | None => {}
+            }
+        }
+        self.delivery(receive, cx.waker()).settle();
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive) -> Turn {
+        let Some(endpoint) = self.endpoint.as_deref_mut() else { return Turn::Rest };
+        let wanted = self.mailbox.wants_data();
+        if wanted != self.reading {
+            self.reading = wanted;
+            endpoint.set_reading(wanted);
+        }
+        let payload = &mut self.payload;
+        let waker = cx.waker().clone();
+        let mut delivery = Delivery { mailbox: &self.mailbox, receive, payload, waker: &waker };
+        poll_read(cx, endpoint, &mut delivery).unwrap_or_else(|exc| {
+            self.mailbox.abort(Some(exc));
+            Turn::Rest
+        })
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive) -> Poll<()> {
+        match self.mailbox.stage() {
+            Stage::Alive => return Poll::Pending,
+            Stage::Ended => {}
+            Stage::Flushing if !self.is_late(cx) => return Poll::Pending,
+            Stage::Flushing => self.mailbox.abort(Some(io::ErrorKind::TimedOut.into())),
+            Stage::Leaving => {
+                let farewell = self.endpoint.as_mut().map(|endpoint| endpoint.poll_close(cx));
+                if farewell.is_some_and(|farewell| farewell.is_pending()) && !self.is_late(cx) {
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.lose(receive);
+        Poll::Ready(())
+    }
+
+    /// Whether closing takes longer than it may.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(limit) = self.close_timeout else { return false };
+        self.deadline.arm(limit);
+        self.deadline.has_passed(cx)
+    }
+
+    fn lose(&mut self, receive: &mut dyn Receive) {
+        self.delivery(receive, Waker::noop()).lose();
+        self.endpoint = None;
+        drop(self.mailbox.bury());
+        self.farewell();
+    }
+
+    /// The descriptor is closed by now.
+    fn farewell(&mut self) {
+        stats::lost();
+        self.mailbox.announce();
+        self.guard = None;
+    }
+}

@@ -1,0 +1,169 @@
+//! The sending half of an actor, shared with its handles: the outbox, and the outlet it empties into.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::io::Outlet;
+use crate::io::errors::unless_blocked;
+use crate::state::outbox::{Front, Outbox};
+
+/// Slices sent at once.
+const SLICES: usize = 16;
+
+/// Sends of one flush: what is left then waits for the actor's next turn.
+const SENDS: usize = 16;
+
+/// Bytes that one callback may send directly. A writer that never yields is paused behind them.
+const BURST: usize = 8 * 1024 * 1024;
+
+/// Work besides bytes and end of file.
+#[derive(Debug)]
+pub(crate) enum Job {}
+
+/// Bytes that were handed over for sending.
+#[derive(Debug)]
+pub(crate) enum Chunk<'a> {
+    Borrowed(&'a [u8]),
+    Shared(Bytes),
+}
+
+#[derive(Debug)]
+pub(crate) struct WriteSide {
+    pub(crate) outbox: Outbox<Job>,
+    /// Taken at the loss: handles never keep a descriptor open.
+    outlet: Option<Arc<dyn Outlet>>,
+    /// The last send came short; the endpoint tells when to try again.
+    blocked: bool,
+    /// Bytes sent since the last callback began.
+    burst: usize,
+}
+
+impl WriteSide {
+    pub(crate) fn new(outbox: Outbox<Job>, outlet: Arc<dyn Outlet>) -> Self {
+        Self { outbox, outlet: Some(outlet), blocked: false, burst: 0 }
+    }
+
+    pub(crate) const fn outlet(&self) -> Option<&Arc<dyn Outlet>> {
+        self.outlet.as_ref()
+    }
+
+    pub(crate) fn take_outlet(&mut self) -> Option<Arc<dyn Outlet>> {
+        self.outlet.take()
+    }
+
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Something waits that could be sent now.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.blocked && !self.outbox.is_empty()
+    }
+
+    /// The endpoint says that sending is worth a try.
+    pub(crate) const fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// A callback begins.
+    pub(crate) const fn reset_burst(&mut self) {
+        self.burst = 0;
+    }
+
+    /// Queues `data`, to be sent together with what else the callback writes. What goes over the high mark is tried at
+    /// once, so that what the system takes never pauses the writer.
+    pub(crate) fn gather(&mut self, data: Chunk<'_>) -> io::Result<()> {
+        if self.burst >= BURST || self.outbox.size() + data.len() <= self.outbox.limits().high_water() {
+            self.queue(data);
+            return Ok(());
+        }
+        self.send(data)
+    }
+
+    /// Sends `data` at once, behind what waits already, and queues what the system does not take.
+    pub(crate) fn send(&mut self, data: Chunk<'_>) -> io::Result<()> {
+        self.flush()?;
+        let sent = if self.outbox.is_empty() { self.try_send(&[IoSlice::new(data.as_slice())])? } else { 0 };
+        if sent < data.len() {
+            self.queue(data.split_off(sent));
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, data: Chunk<'_>) {
+        match data {
+            Chunk::Borrowed(data) => self.outbox.copy(data),
+            Chunk::Shared(data) => self.outbox.share(data),
+        }
+    }
+
+    /// Sends what waits, until all is sent or the system takes no more.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        for _ in 0..SENDS {
+            if self.blocked {
+                break;
+            }
+            match self.outbox.front() {
+                Front::Empty => break,
+                Front::Bytes => self.flush_bytes()?,
+                Front::Eof => self.flush_eof()?,
+                Front::Job(job) => match *job {},
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_bytes(&mut self) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.outbox.slices(&mut slices);
+        let outlet = self.outlet.as_deref();
+        let (sent, blocked) = try_send(outlet, &slices[..count])?;
+        self.blocked = blocked;
+        self.burst += sent;
+        self.outbox.sent(sent);
+        Ok(())
+    }
+
+    fn flush_eof(&mut self) -> io::Result<()> {
+        self.outbox.done();
+        self.outlet.as_deref().map_or(Ok(()), Outlet::finish)
+    }
+
+    fn try_send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let (sent, blocked) = try_send(self.outlet.as_deref(), slices)?;
+        self.blocked = blocked;
+        self.burst += sent;
+        Ok(sent)
+    }
+}
+
+/// How many bytes were sent, and whether that was less than was offered.
+fn try_send(outlet: Option<&dyn Outlet>, slices: &[IoSlice<'_>]) -> io::Result<(usize, bool)> {
+    let Some(outlet) = outlet else { return Ok((0, true)) };
+    let offered = slices.iter().map(|slice| slice.len()).sum();
+    let sent = unless_blocked(outlet.try_send(slices))?.unwrap_or(0);
+    Ok((sent, sent < offered))
+}
+
+impl Chunk<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(data) => data,
+            Self::Shared(data) => data,
+        }
+    }
+
+    /// What follows the first `at` bytes.
+    fn split_off(self, at: usize) -> Self {
+        match self {
+            Self::Borrowed(data) => Self::Borrowed(&data[at..]),
+            Self::Shared(data) => Self::Shared(data.slice(at..)),
+        }
+    }
+}

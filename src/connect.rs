@@ -1,0 +1,342 @@
+//! Connections that this side opens, and sockets that are open already.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_io::Async;
+use socket2::{Socket, Type};
+
+use crate::actor::stream::Setup;
+use crate::address::Address;
+use crate::connection::Connection;
+use crate::info::ExtraInfo;
+use crate::io::{async_io as backend, socket};
+use crate::protocol::StreamProtocol;
+use crate::state::limits::WriteLimits;
+use crate::transport::Transport;
+
+mod attempts;
+
+use attempts::Plan;
+
+/// Opens a TCP connection and runs `protocol` on it.
+///
+/// Awaiting the builder resolves the address, connects, and calls `connection_made`; awaiting the [`Connection`] that
+/// it gives runs it to its end.
+///
+/// All addresses of a name are tried, by "happy eyeballs" (RFC 8305): the families in turn, the next one 250 ms after
+/// the one before or as soon as that has failed; the first that answers wins.
+///
+/// # Errors
+///
+/// What the look-up says; the error of the attempt if there was one address; else one error that names all attempts,
+/// with their kind if it is the same for all. A protocol whose connection fails gets no callback.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes what was opened so far; the protocol is dropped with it.
+///
+/// # Examples
+///
+/// ```no_run
+/// use smol_transports::{Protocol, Transport, create_connection};
+///
+/// struct Client;
+///
+/// impl Protocol for Client {
+///     fn connection_made(&mut self, transport: &Transport) {
+///         transport.write("Hello World!");
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// smol::block_on(async {
+///     create_connection(Client, "127.0.0.1:8888").await?.await;
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub fn create_connection<P: StreamProtocol<Transport>>(protocol: P, addr: impl Into<Address>) -> Connect<P> {
+    Connect { protocol, addr: addr.into(), local: None, plan: Plan::default(), options: Options::default() }
+}
+
+/// Runs `protocol` on a connected stream socket.
+///
+/// # Errors
+///
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket or if it is listening.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(unix)]
+/// # smol::block_on(async {
+/// use std::io::Write;
+/// use std::os::unix::net::UnixStream;
+/// use smol_transports::{Protocol, Transport, connect_socket};
+///
+/// #[derive(Default)]
+/// struct Once(Vec<u8>);
+///
+/// impl Protocol for Once {
+///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+///         self.0.extend_from_slice(data);
+///         transport.close();
+///     }
+/// }
+///
+/// let (rsock, mut wsock) = UnixStream::pair()?;
+/// let connection = connect_socket(Once::default(), rsock).await?;
+/// wsock.write_all(b"abc")?;
+/// assert_eq!(connection.await.0, b"abc");
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
+#[doc(alias = "create_connection")]
+pub fn connect_socket<P: StreamProtocol<Transport>>(protocol: P, socket: impl StreamSocket) -> ConnectSocket<P> {
+    ConnectSocket { protocol, socket: socket.into_stream_socket(), options: Options::default() }
+}
+
+/// Runs `protocol` on a stream socket that something else has accepted.
+///
+/// # Errors
+///
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket or if it is listening.
+pub fn connect_accepted_socket<P: StreamProtocol<Transport>>(
+    protocol: P,
+    socket: impl StreamSocket,
+) -> ConnectSocket<P> {
+    connect_socket(protocol, socket)
+}
+
+/// A stream socket of std, async-io or socket2, or a descriptor of one.
+///
+/// It cannot be implemented by hand.
+pub trait StreamSocket: sealed::IntoSocket {}
+
+mod sealed {
+    pub trait IntoSocket {
+        #[doc(hidden)]
+        fn into_stream_socket(self) -> std::io::Result<socket2::Socket>;
+    }
+}
+
+macro_rules! stream_socket {
+    ($type:ty, |$socket:ident| $convert:expr) => {
+        impl sealed::IntoSocket for $type {
+            fn into_stream_socket(self) -> io::Result<Socket> {
+                let $socket = self;
+                check($convert)
+            }
+        }
+
+        impl StreamSocket for $type {}
+    };
+}
+
+stream_socket!(Socket, |socket| socket);
+stream_socket!(TcpStream, |socket| socket.into());
+stream_socket!(Async<TcpStream>, |socket| socket.into_inner()?.into());
+#[cfg(unix)]
+stream_socket!(std::os::unix::net::UnixStream, |socket| socket.into());
+#[cfg(unix)]
+stream_socket!(Async<std::os::unix::net::UnixStream>, |socket| socket.into_inner()?.into());
+#[cfg(unix)]
+stream_socket!(std::os::fd::OwnedFd, |fd| fd.into());
+#[cfg(windows)]
+stream_socket!(std::os::windows::io::OwnedSocket, |socket| socket.into());
+
+fn check(socket: Socket) -> io::Result<Socket> {
+    let invalid = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    if socket.r#type()? != Type::STREAM {
+        return invalid("a stream socket was expected");
+    }
+    #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "cygwin")))]
+    if socket.is_listener().unwrap_or(false) {
+        return invalid("the socket is listening, not connected");
+    }
+    Ok(socket)
+}
+
+/// What every new stream transport is made with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) delay: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) limits: WriteLimits,
+    pub(crate) close_timeout: Option<Duration>,
+}
+
+impl Options {
+    /// Starts `protocol` on a socket.
+    pub(crate) fn start<P: StreamProtocol<Transport>>(
+        &self,
+        protocol: P,
+        socket: Socket,
+        prepare: impl FnOnce(ExtraInfo, &mut Setup) -> ExtraInfo,
+    ) -> io::Result<Connection<P>> {
+        socket::adopt(&socket)?;
+        let info = ExtraInfo::of_socket(&socket);
+        let mut setup = Setup { limits: self.limits, close_timeout: self.close_timeout, ..Setup::default() };
+        let info = prepare(info, &mut setup);
+        self.apply(&socket, &info)?;
+        Ok(Connection::start(protocol, backend::halves(socket), info, setup))
+    }
+
+    /// Sets the options of TCP. A peer that has gone already must not hide the reason of its going.
+    fn apply(&self, socket: &Socket, info: &ExtraInfo) -> io::Result<()> {
+        if info.sockname().and_then(|addr| addr.as_inet()).is_none() {
+            return Ok(());
+        }
+        if self.keep_alive {
+            socket.set_keepalive(true)?;
+        }
+        match socket.set_tcp_nodelay(!self.delay) {
+            Err(err) if err.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// The options that every builder of a stream transport has.
+macro_rules! stream_options {
+    () => {
+        /// Sends small segments at once (`TCP_NODELAY`); on by default.
+        #[must_use]
+        pub const fn nodelay(mut self, on: bool) -> Self {
+            self.options.delay = !on;
+            self
+        }
+
+        /// Has the system probe an idle connection (`SO_KEEPALIVE`); off by default.
+        #[must_use]
+        pub const fn keep_alive(mut self, on: bool) -> Self {
+            self.options.keep_alive = on;
+            self
+        }
+
+        /// The marks of the write buffer that the transport begins with.
+        #[must_use]
+        pub const fn write_limits(mut self, limits: WriteLimits) -> Self {
+            self.options.limits = limits;
+            self
+        }
+
+        /// How long the sending of what is buffered may take after `close()`. After that the transport is aborted, and
+        /// `connection_lost` gets [`TimedOut`](io::ErrorKind::TimedOut). No limit by default.
+        #[must_use]
+        pub const fn close_timeout(mut self, limit: Duration) -> Self {
+            self.options.close_timeout = Some(limit);
+            self
+        }
+    };
+}
+pub(crate) use stream_options;
+
+/// A TCP connection to be opened; made by [`create_connection`].
+#[must_use = "nothing happens until it is awaited"]
+#[derive(Debug)]
+pub struct Connect<P> {
+    protocol: P,
+    addr: Address,
+    local: Option<Address>,
+    plan: Plan,
+    options: Options,
+}
+
+impl<P> Connect<P> {
+    stream_options!();
+
+    /// The address to connect from. For each address of the peer, one of the same family is taken.
+    pub fn local_addr(mut self, addr: impl Into<Address>) -> Self {
+        self.local = Some(addr.into());
+        self
+    }
+
+    /// When to begin with the next address while one is still being tried: 250 ms by default. `None` waits for each
+    /// attempt to fail.
+    pub fn happy_eyeballs(mut self, delay: impl Into<Option<Duration>>) -> Self {
+        self.plan.delay = delay.into();
+        self
+    }
+
+    /// How many addresses of the first family come before the families alternate: 1 by default, 0 keeps the order of
+    /// the resolver.
+    pub const fn interleave(mut self, first: usize) -> Self {
+        self.plan.interleave = first;
+        self
+    }
+
+    /// How long all of it may take, look-up included. No limit by default, besides the system's own.
+    pub const fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.plan.limit = Some(limit);
+        self
+    }
+}
+
+impl<P: StreamProtocol<Transport>> IntoFuture for Connect<P> {
+    type Output = io::Result<Connection<P>>;
+    type IntoFuture = Connecting<P>;
+
+    fn into_future(self) -> Connecting<P> {
+        let Self { protocol, addr, local, plan, options } = self;
+        let connect = Box::pin(plan.connect(addr, local));
+        Connecting { start: Some((protocol, options)), connect }
+    }
+}
+
+/// The future of a [`Connect`].
+#[must_use = "nothing happens until it is awaited"]
+pub struct Connecting<P> {
+    start: Option<(P, Options)>,
+    connect: Pin<Box<dyn Future<Output = io::Result<(Socket, SocketAddr)>> + Send>>,
+}
+
+impl<P: StreamProtocol<Transport>> Future for Connecting<P> {
+    type Output = io::Result<Connection<P>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let (socket, peer) = ready!(this.connect.as_mut().poll(cx))?;
+        let (protocol, options) = this.start.take().expect("the future has resolved already");
+        Poll::Ready(options.start(protocol, socket, |info, _| info.with_peername(Some(peer.into()))))
+    }
+}
+
+// Nothing is ever pinned inside but the box.
+impl<P> Unpin for Connecting<P> {}
+
+impl<P> fmt::Debug for Connecting<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connecting").finish_non_exhaustive()
+    }
+}
+
+/// A transport to be made on a socket; made by [`connect_socket`] and [`connect_accepted_socket`].
+#[must_use = "nothing happens until it is awaited"]
+#[derive(Debug)]
+pub struct ConnectSocket<P> {
+    protocol: P,
+    socket: io::Result<Socket>,
+    options: Options,
+}
+
+impl<P> ConnectSocket<P> {
+    stream_options!();
+}
+
+impl<P: StreamProtocol<Transport>> IntoFuture for ConnectSocket<P> {
+    type Output = io::Result<Connection<P>>;
+    type IntoFuture = std::future::Ready<Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { protocol, socket, options } = self;
+        std::future::ready(socket.and_then(|socket| options.start(protocol, socket, |info, _| info)))
+    }
+}

@@ -1,0 +1,84 @@
+//! What stands between an actor and the outside.
+//!
+//! An actor sees neither a descriptor nor a read buffer. It owns an [`Endpoint`], which lends received bytes and waits
+//! for readiness, and posts through an [`Outlet`], which lies beside the outbox under its lock so that handles may send
+//! as well. Both halves share one socket; it is closed when both are gone.
+
+pub(crate) mod async_io;
+pub(crate) mod clock;
+pub(crate) mod errors;
+pub(crate) mod memory;
+pub(crate) mod scratch;
+pub(crate) mod socket;
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use socket2::{SockRef, Socket};
+
+/// Whether the receiver of bytes wants more of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Continue,
+    Stop,
+}
+
+/// How receiving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recv {
+    /// The budget is used up, or the receiver said stop: there may be more.
+    More,
+    /// Nothing more for now.
+    Idle,
+    /// The peer has finished. Sticky: asking again gives the same.
+    Eof,
+}
+
+/// The actor's half: receiving, and waiting until sending is worth another try.
+///
+/// Every `poll_*` method that is pending has registered the waker of `cx`. The contract suits one-shot and
+/// edge-triggered readiness alike: readiness is consumed before the system call, never after it.
+pub(crate) trait Endpoint: Debug + Send {
+    /// Ready when receiving is worth a try: then one of the two methods below must follow.
+    fn poll_recv_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Lends received bytes to `f`, piece by piece, `budget` bytes at most. Bytes that `f` was not shown stay here.
+    fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+        budget: usize,
+        f: &mut dyn FnMut(&[u8]) -> Flow,
+    ) -> Poll<io::Result<Recv>>;
+
+    /// Receives into `buf`; 0 is the end of file.
+    fn poll_recv_into(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Ready when sending is worth a try again. Asked only after a send that came short.
+    fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// A hint that received bytes are wanted or not.
+    fn set_reading(&mut self, on: bool);
+
+    /// Ends the connection in good order, after everything was sent.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Gives the socket back, if there is one and nobody else holds it.
+    fn into_socket(self: Box<Self>) -> Option<Socket>;
+}
+
+/// The shared half: sending.
+pub(crate) trait Outlet: Debug + Send + Sync {
+    /// Sends what can be sent at once. Never waits; never zero for bytes that are not empty.
+    fn try_send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Tells the peer that nothing more will follow.
+    fn finish(&self) -> io::Result<()>;
+
+    /// The socket, for its options.
+    fn socket(&self) -> Option<SockRef<'_>>;
+}
+
+/// Both halves of one endpoint.
+pub(crate) type Halves = (Box<dyn Endpoint>, Arc<dyn Outlet>);

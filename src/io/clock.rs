@@ -1,0 +1,107 @@
+//! Time: one injectable clock, and one deadline slot for each actor.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+
+/// Where the time comes from.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Clock {
+    #[default]
+    System,
+    Manual(Arc<ManualClock>),
+}
+
+/// A clock that stands still until it is moved.
+pub(crate) struct ManualClock {
+    state: Mutex<Manual>,
+}
+
+struct Manual {
+    now: Instant,
+    sleepers: Vec<Waker>,
+}
+
+impl ManualClock {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(Manual { now: Instant::now(), sleepers: Vec::new() }) }
+    }
+
+    /// Moves the time on and wakes whoever waits for it.
+    pub(crate) fn advance(&self, by: Duration) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.now += by;
+        let sleepers = std::mem::take(&mut state.sleepers);
+        drop(state);
+        sleepers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether `at` has come; else `waker` is told when the time moves.
+    fn has_come(&self, at: Instant, waker: &Waker) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.now >= at {
+            return true;
+        }
+        if !state.sleepers.iter().any(|known| known.will_wake(waker)) {
+            state.sleepers.push(waker.clone());
+        }
+        false
+    }
+}
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManualClock").finish_non_exhaustive()
+    }
+}
+
+impl Clock {
+    fn now(&self) -> Instant {
+        match self {
+            Self::System => Instant::now(),
+            Self::Manual(clock) => clock.state.lock().unwrap_or_else(PoisonError::into_inner).now,
+        }
+    }
+}
+
+/// One point in time that an actor waits for; it costs nothing until it is armed.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    clock: Clock,
+    armed: Option<Box<(Instant, Timer)>>,
+}
+
+impl Deadline {
+    pub(crate) const fn new(clock: Clock) -> Self {
+        Self { clock, armed: None }
+    }
+
+    /// Sets the deadline `after` from now, unless one is set already.
+    pub(crate) fn arm(&mut self, after: Duration) {
+        if self.armed.is_some() {
+            return;
+        }
+        if let Some(at) = self.clock.now().checked_add(after) {
+            let timer = match self.clock {
+                Clock::System => Timer::at(at),
+                Clock::Manual(_) => Timer::never(),
+            };
+            self.armed = Some(Box::new((at, timer)));
+        }
+    }
+
+    /// Whether the deadline has passed; else the task is woken when it does.
+    pub(crate) fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(armed) = &mut self.armed else { return false };
+        let (at, timer) = &mut **armed;
+        match &self.clock {
+            Clock::System => Pin::new(timer).poll(cx).is_ready(),
+            Clock::Manual(clock) => clock.has_come(*at, cx.waker()),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What a server shares with its handles and its clients.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use event_listener::Event as Notify;
+use slab::Slab;
+use socket2::Socket;
+
+use super::listener::Listener;
+use crate::info::Addr;
+use crate::transport::Transport;
+
+/// Takes the errors that nobody awaits.
+type Report = Arc<dyn Fn(io::Error) + Send + Sync>;
+
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// The last client of a closed server has gone.
+    gone: Notify,
+}
+
+pub(crate) struct State {
+    /// Bound sockets that do not listen yet.
+    pub(crate) bound: Vec<Socket>,
+    pub(crate) listeners: Vec<Listener>,
+    /// Who is connected; none while `connection_made` is still running.
+    clients: Slab<Option<Transport>>,
+    closed: bool,
+    backlog: i32,
+    report: Report,
+    /// Of the task that accepts.
+    pub(crate) waker: Option<Waker>,
+}
+
+impl Shared {
+    pub(crate) fn new(bound: Vec<Socket>, backlog: i32, report: Option<Report>) -> Self {
+        let state = State {
+            bound,
+            listeners: Vec::new(),
+            clients: Slab::new(),
+            closed: false,
+            backlog,
+            report: report.unwrap_or_else(|| Arc::new(|err| eprintln!("smol-transports: {err}"))),
+            waker: None,
+        };
+        Self { state: Mutex::new(state), gone: Notify::new() }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn start_serving(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the server is closed"));
+        }
+        let backlog = state.backlog;
+        while let Some(socket) = state.bound.pop() {
+            state.listeners.push(Listener::new(socket, backlog)?);
+        }
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        let state = self.lock();
+        !state.closed && !state.listeners.is_empty()
+    }
+
+    pub(crate) fn sockets(&self) -> Vec<Addr> {
+        let state = self.lock();
+        let bound = state.bound.iter().filter_map(|socket| Addr::from_sock_addr(&socket.local_addr().ok()?));
+        bound.chain(state.listeners.iter().filter_map(|listener| listener.addr().cloned())).collect()
+    }
+
+    /// Closes the listening sockets; clients stay.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let sockets = (std::mem::take(&mut state.bound), std::mem::take(&mut state.listeners));
+        let waker = state.waker.take();
+        drop(state);
+        drop(sockets);
+        waker.into_iter().for_each(Waker::wake);
+        self.gone.notify(usize::MAX);
+    }
+
+    /// Waits until it is closed and the last client has gone.
+    pub(crate) async fn wait_closed(&self) {
+        loop {
+            let listener = self.gone.listen();
+            {
+                let state = self.lock();
+                if state.closed && state.clients.is_empty() {
+                    return;
+                }
+            }
+            listener.await;
+        }
+    }
+
+    pub(crate) fn clients(&self) -> Vec<Transport> {
+        self.lock().clients.iter().filter_map(|(_, client)| client.clone()).collect()
+    }
+
+    pub(crate) fn set_report(&self, report: Report) {
+        self.lock().report = report;
+    }
+
+    pub(crate) fn report(&self, err: io::Error) {
+        let report = self.lock().report.clone();
+        report(err);
+    }
+
+    /// Counts a client from now on.
+    pub(crate) fn admit(self: &Arc<Self>) -> Place {
+        let key = self.lock().clients.insert(None);
+        Place { shared: self.clone(), key }
+    }
+}
+
+/// The place of a client: it counts until this is dropped.
+pub(crate) struct Place {
+    shared: Arc<Shared>,
+    key: usize,
+}
+
+impl Place {
+    pub(crate) const fn key(&self) -> usize {
+        self.key
+    }
+}
+
+impl Shared {
+    /// The client has a transport, unless it has gone already.
+    pub(crate) fn introduce(&self, key: usize, transport: &Transport) {
+        if !transport.mailbox().has_ended() {
+            if let Some(place) = self.lock().clients.get_mut(key) {
+                *place = Some(transport.clone());
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        let client = state.clients.try_remove(self.key);
+        let last = state.closed && state.clients.is_empty();
+        drop(state);
+        drop(client);
+        if last {
+            self.shared.gone.notify(usize::MAX);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Sans-IO: the rules of a transport without socket, clock or waker.
+
+pub(crate) mod lifecycle;
+pub(crate) mod limits;
+pub(crate) mod outbox;

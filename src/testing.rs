@@ -1,0 +1,186 @@
+//! Protocols without sockets: an in-memory connection, moved step by step.
+//!
+//! [`Memory`] makes a real [`Connection`] whose other end is a [`Peer`]: feed it bytes in chosen pieces, end or break
+//! it, slow down the writing, read what was written. [`poll`] lets a connection do all it can do now. No thread, no
+//! socket, no time passes by itself: a [`Clock`] is moved by hand.
+//!
+//! # Examples
+//!
+//! ```
+//! use smol_transports::testing::{Memory, poll};
+//! use smol_transports::{Protocol, Transport};
+//!
+//! struct Shout;
+//!
+//! impl Protocol for Shout {
+//!     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+//!         transport.write(data.to_ascii_uppercase());
+//!     }
+//! }
+//!
+//! let (mut connection, peer) = Memory::new(Shout).connect();
+//! peer.feed(b"hel");
+//! peer.feed(b"lo");
+//! assert!(poll(&mut connection).is_pending());
+//! assert_eq!(peer.take_written(), b"HELLO");
+//!
+//! peer.feed_eof();
+//! assert!(poll(&mut connection).is_ready());
+//! assert!(peer.is_closed());
+//! ```
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use crate::actor::stream::Setup;
+use crate::connection::Connection;
+use crate::info::ExtraInfo;
+use crate::io::clock::{self, ManualClock};
+use crate::io::memory::{self, Pipe};
+use crate::protocol::StreamProtocol;
+use crate::state::limits::WriteLimits;
+use crate::transport::Transport;
+
+/// An in-memory connection to be made.
+#[derive(Debug)]
+#[must_use = "nothing happens until it is connected"]
+pub struct Memory<P> {
+    protocol: P,
+    setup: Setup,
+}
+
+impl<P: StreamProtocol<Transport>> Memory<P> {
+    /// A connection for `protocol`.
+    pub fn new(protocol: P) -> Self {
+        Self { protocol, setup: Setup::default() }
+    }
+
+    /// The marks of the write buffer that the transport begins with.
+    pub const fn write_limits(mut self, limits: WriteLimits) -> Self {
+        self.setup.limits = limits;
+        self
+    }
+
+    /// How long the sending of what is buffered may take after `close()`.
+    pub const fn close_timeout(mut self, limit: Duration) -> Self {
+        self.setup.close_timeout = Some(limit);
+        self
+    }
+
+    /// The clock that time limits go by, instead of the system's.
+    pub fn clock(mut self, clock: &Clock) -> Self {
+        self.setup.clock = clock::Clock::Manual(clock.0.clone());
+        self
+    }
+
+    /// Makes the connection: `connection_made` is called here.
+    pub fn connect(self) -> (Connection<P>, Peer) {
+        let (halves, pipe) = memory::halves();
+        let connection = Connection::start(self.protocol, halves, ExtraInfo::default(), self.setup);
+        (connection, Peer(pipe))
+    }
+}
+
+/// The other end of an in-memory connection.
+#[derive(Clone, Debug)]
+pub struct Peer(Arc<Pipe>);
+
+impl Peer {
+    /// Sends a piece of bytes; pieces arrive one by one.
+    pub fn feed(&self, data: impl AsRef<[u8]>) {
+        self.0.feed(data.as_ref());
+    }
+
+    /// Finishes sending: end of file after what was fed.
+    pub fn feed_eof(&self) {
+        self.0.feed_eof();
+    }
+
+    /// Breaks the reading, after what was fed.
+    pub fn break_reading(&self, err: io::Error) {
+        self.0.fail_receiving(err);
+    }
+
+    /// Breaks the next send.
+    pub fn break_writing(&self, err: io::Error) {
+        self.0.fail_sending(err);
+    }
+
+    /// How many more bytes will be taken; without limit at the beginning.
+    pub fn set_room(&self, bytes: usize) {
+        self.0.set_room(bytes);
+    }
+
+    /// What was sent since the last call.
+    #[must_use]
+    pub fn take_written(&self) -> Vec<u8> {
+        self.0.take_written()
+    }
+
+    /// How many sends have taken bytes so far.
+    #[must_use]
+    pub fn sends(&self) -> usize {
+        self.0.sends()
+    }
+
+    /// Whether the end of file was sent.
+    #[must_use]
+    pub fn has_eof(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// Whether the transport has let go of its end.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<ManualClock>);
+
+impl Clock {
+    /// A clock at some point in time.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(ManualClock::new()))
+    }
+
+    /// Moves the time on.
+    pub fn advance(&self, by: Duration) {
+        self.0.advance(by);
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Polls `future` until it is done or has nothing more to do.
+pub fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    let woken = Arc::new(Woken(AtomicBool::new(true)));
+    let waker = Waker::from(woken.clone());
+    let mut cx = Context::from_waker(&waker);
+    while woken.0.swap(false, Ordering::SeqCst) {
+        if let Poll::Ready(output) = Pin::new(&mut *future).poll(&mut cx) {
+            return Poll::Ready(output);
+        }
+    }
+    Poll::Pending
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
