@@ -1,0 +1,210 @@
+//! The driver: performs the steps of a scenario, in order, from a thread of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::action;
+use crate::library::{self, Jobs, Library, Pending};
+use crate::peer::{Peer, is_timeout};
+use crate::run::Run;
+use crate::scenario::{Step, StepKind};
+
+/// The limit of every blocking operation.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Round trips to the library side before and after a pause.
+const ROUND_TRIPS: usize = 3;
+
+/// How often a pause that took far too long is repeated, each time for twice as long.
+const LATE_PAUSES: u32 = 3;
+
+/// A pause that takes this much longer than it should is a sign of load.
+const LATE: Duration = Duration::from_millis(20);
+
+/// Why a run ends before its steps do: the entry that says so.
+#[derive(Debug)]
+pub(crate) struct Stop(Value);
+
+/// The entry that a step adds to the trace after settling.
+pub(crate) type Outcome = Result<Option<Value>, Stop>;
+
+/// The driver of one run.
+pub(crate) struct Driver {
+    pub(crate) run: Arc<Run>,
+    pub(crate) library: Library,
+    pub(crate) peers: BTreeMap<String, Box<dyn Peer>>,
+    /// Where the server listens.
+    pub(crate) server: Option<SocketAddr>,
+    /// How long nothing may happen for the library side to count as idle.
+    quiet: Duration,
+}
+
+/// Performs a scenario. The trace is over, and everything cleaned up, when it returns.
+pub(crate) fn drive(run: &Arc<Run>, jobs: Jobs, quiet: Duration) {
+    match Library::start(run.clone(), jobs) {
+        Ok(library) => Driver::new(run.clone(), library, quiet).perform(),
+        Err(err) => run.trace.add(Stop::from(err).0),
+    }
+    run.end();
+}
+
+/// Waits for a result of the library side.
+pub(crate) fn wait<T>(pending: &Pending<T>, timeout: Duration) -> Result<T, Stop> {
+    pending.recv_timeout(timeout).map_err(|err| match err {
+        RecvTimeoutError::Timeout => Stop::timeout(),
+        RecvTimeoutError::Disconnected => Stop::error("the library side has ended"),
+    })
+}
+
+impl Stop {
+    fn timeout() -> Self {
+        Self(json!(["harness_timeout"]))
+    }
+
+    /// Something is wrong with the scenario or with the runner.
+    pub(crate) fn error(text: impl Display) -> Self {
+        Self(json!(["harness_error", text.to_string()]))
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(err: io::Error) -> Self {
+        Self::error(err)
+    }
+}
+
+impl Driver {
+    fn new(run: Arc<Run>, library: Library, quiet: Duration) -> Self {
+        Self { run, library, peers: BTreeMap::new(), server: None, quiet }
+    }
+
+    fn perform(mut self) {
+        if let Err(Stop(entry)) = self.steps() {
+            self.run.trace.add(entry);
+        }
+        self.run.trace.finish();
+        // What happens from here on is not part of the trace, nor is whether it works.
+        let _ = self.clean_up();
+        self.run.end();
+        self.library.join(TIMEOUT);
+    }
+
+    fn steps(&mut self) -> Result<(), Stop> {
+        let result = self.construct()?;
+        self.settle(self.quiet)?;
+        if let Some(result) = result {
+            self.run.trace.add(json!(["connect", result]));
+            if result != "ok" {
+                return Ok(());
+            }
+        }
+        let run = self.run.clone();
+        run.scenario.steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    fn clean_up(&self) -> Result<(), Stop> {
+        let end = |run: &Arc<Run>| {
+            for endpoint in run.conns().iter().filter_map(|conn| conn.endpoint()) {
+                let _ = endpoint.abort();
+            }
+            if let Some(server) = run.server() {
+                server.close();
+            }
+        };
+        wait(&self.library.block(end), TIMEOUT)?;
+        self.round_trips()
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Stop> {
+        let entry = self.perform_step(&step.what)?;
+        if step.settle {
+            self.settle(self.quiet)?;
+        }
+        if let Some(entry) = entry {
+            self.run.trace.add(entry);
+        }
+        if step.settle {
+            self.run.take_done().for_each(|done| self.run.trace.add(done));
+        }
+        Ok(())
+    }
+
+    fn perform_step(&mut self, step: &StepKind) -> Outcome {
+        match step {
+            StepKind::Block(actions) => {
+                let actions = actions.clone();
+                let block = move |run: &Arc<Run>| action::perform_step(run, &actions);
+                wait(&self.library.block(block), TIMEOUT)?;
+            }
+            StepKind::Mark(text) => return Ok(Some(json!(["mark", text]))),
+            StepKind::Peer(name, step) => return self.peer_step(name, step),
+            StepKind::Settle(quiet) => self.settle(quiet.unwrap_or(self.quiet))?,
+            StepKind::Sleep(time) => thread::sleep(*time),
+            StepKind::StartServing => return self.start_serving(),
+            StepKind::Wait { event, count, timeout } => {
+                let in_time = self.run.trace.wait_for(event, *count, *timeout);
+                return Ok((!in_time).then(|| json!(["wait_timeout", event])));
+            }
+            StepKind::SendFile | StepKind::StartTls => return Err(Stop::error("not supported")),
+        }
+        Ok(None)
+    }
+
+    fn start_serving(&self) -> Outcome {
+        let (result, ended) = mpsc::channel();
+        let block = move |run: &Arc<Run>| {
+            let start = |server| library::start_serving(run, &server);
+            let _ = result.send(run.server().map_or("invalid_state", start));
+        };
+        wait(&self.library.block(block), TIMEOUT)?;
+        let result = wait(&ended, TIMEOUT)?;
+        Ok(Some(json!(["server", "start_serving", result])))
+    }
+
+    /// Lets the library side have its turn, whatever the load of the machine.
+    pub(crate) fn round_trips(&self) -> Result<(), Stop> {
+        for _ in 0..ROUND_TRIPS {
+            self.library.round_trip(TIMEOUT).map_err(
+                |err| {
+                    if is_timeout(&err) { Stop::timeout() } else { err.into() }
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the library side is idle: nothing has changed for that long.
+    fn settle(&self, quiet: Duration) -> Result<(), Stop> {
+        let end = Instant::now() + TIMEOUT;
+        let mut doublings = 0;
+        loop {
+            let (changed, late) = self.pause(quiet * (1 << doublings))?;
+            if changed && Instant::now() > end {
+                return Err(Stop(json!(["not_settled"])));
+            }
+            if !changed && (!late || doublings == LATE_PAUSES) {
+                return Ok(());
+            }
+            doublings += u32::from(!changed);
+        }
+    }
+
+    /// Pauses. Returns whether something has changed meanwhile, and whether it took far too long.
+    fn pause(&self, time: Duration) -> Result<(bool, bool), Stop> {
+        self.round_trips()?;
+        let before = self.run.trace.changes();
+        let start = Instant::now();
+        thread::sleep(time);
+        self.round_trips()?;
+        let late = start.elapsed() > time + LATE;
+        Ok((self.run.trace.changes() != before, late))
+    }
+}

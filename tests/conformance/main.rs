@@ -1,0 +1,186 @@
+//! Replays scenarios whose outcome was recorded with asyncio, and compares the traces.
+//!
+//! Each file in `scenarios/` says what to construct, what the protocols do inside their callbacks,
+//! and what a driver on the other end does step by step. The driver has a thread of its own and
+//! plain blocking sockets; the crate under test runs on another thread, with one executor. A
+//! trace is right if it equals the recorded one or one that the file calls as good.
+//!
+//! ```text
+//! cargo test --all-features --test conformance -- [NAME]...
+//! ```
+//!
+//! Environment: `CONFORMANCE_DIR` (the scenarios), `CONFORMANCE_TLS` (the certificates),
+//! `CONFORMANCE_REPEAT` (how often to run each), `CONFORMANCE_JOBS` (how many at once),
+//! `CONFORMANCE_SETTLE_MS` (how long nothing may happen between two steps).
+
+mod action;
+mod construct;
+mod driver;
+mod endpoint;
+mod kind;
+mod library;
+mod payload;
+mod peer;
+mod peer_steps;
+mod recorder;
+mod report;
+mod run;
+mod scenario;
+mod settings;
+mod trace;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::construct::why_not_supported;
+use crate::driver::drive;
+use crate::report::{Tally, Verdict};
+use crate::run::Run;
+use crate::scenario::Scenario;
+use crate::settings::Settings;
+
+/// The limit of one run.
+const RUN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The certificates that scenarios rely on.
+const CERTIFICATES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
+
+/// The name of a scenario, and the scenario or what is wrong with the file.
+type Loaded = (String, Result<Arc<Scenario>, String>);
+
+fn main() -> ExitCode {
+    payload::self_check();
+    report::self_check();
+    trace::self_check();
+    let settings = Settings::new();
+    let scenarios = match load(&settings) {
+        Ok(scenarios) => scenarios,
+        Err(err) => {
+            let mut tally = Tally::default();
+            Verdict::Unreadable(err.to_string()).report("the scenarios", &mut tally);
+            tally.print(0);
+            return ExitCode::FAILURE;
+        }
+    };
+    if settings.list {
+        list(&settings, &scenarios);
+        return ExitCode::SUCCESS;
+    }
+    if run_all(&settings, &scenarios) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Loads the scenarios in the order of their file names.
+fn load(settings: &Settings) -> io::Result<Vec<Loaded>> {
+    for name in CERTIFICATES {
+        fs::metadata(settings.tls.join(name)).map_err(|err| io::Error::new(err.kind(), format!("{name}: {err}")))?;
+    }
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(&settings.scenarios)? {
+        paths.push(entry?.path());
+    }
+    paths.retain(|path| path.extension() == Some(OsStr::new("json")));
+    paths.sort();
+    Ok(paths.iter().map(|path| load_file(path)).collect())
+}
+
+fn load_file(path: &Path) -> Loaded {
+    match Scenario::read(path) {
+        Ok(scenario) => (scenario.name.clone(), Ok(Arc::new(scenario))),
+        Err(err) => {
+            let stem = path.file_stem().unwrap_or_default();
+            let file = path.display();
+            (stem.to_string_lossy().into_owned(), Err(format!("{file}: {err}")))
+        }
+    }
+}
+
+fn list(settings: &Settings, scenarios: &[Loaded]) {
+    for (name, _) in scenarios.iter().filter(|(name, _)| settings.wants(name)) {
+        println!("{name}: test");
+    }
+}
+
+/// Runs the scenarios that are asked for, several at once, and reports in order.
+fn run_all(settings: &Settings, scenarios: &[Loaded]) -> bool {
+    let wanted: Vec<_> = scenarios.iter().filter(|(name, _)| settings.wants(name)).collect();
+    println!("\nrunning {} tests", wanted.len());
+    let next = AtomicUsize::new(0);
+    let (verdicts, receiver) = mpsc::channel();
+    let work = || {
+        while let Some((index, (_, loaded))) = take(&next, &wanted) {
+            let _ = verdicts.send((index, judge(settings, loaded)));
+        }
+    };
+    let mut tally = Tally::default();
+    thread::scope(|scope| {
+        (0..settings.jobs.max(1)).for_each(|_| drop(scope.spawn(work)));
+        report_in_order(&wanted, &receiver, &mut tally);
+    });
+    tally.print(scenarios.len() - wanted.len())
+}
+
+/// Takes the next element that nobody has taken.
+fn take<'a, T>(next: &AtomicUsize, of: &'a [T]) -> Option<(usize, &'a T)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    of.get(index).map(|element| (index, element))
+}
+
+fn report_in_order(wanted: &[&Loaded], verdicts: &Receiver<(usize, Verdict)>, tally: &mut Tally) {
+    let mut early = BTreeMap::new();
+    for (index, (name, _)) in wanted.iter().enumerate() {
+        while !early.contains_key(&index) {
+            match verdicts.recv() {
+                Ok((index, verdict)) => drop(early.insert(index, verdict)),
+                Err(_) => return,
+            }
+        }
+        if let Some(verdict) = early.remove(&index) {
+            verdict.report(name, tally);
+        }
+    }
+}
+
+fn judge(settings: &Settings, loaded: &Result<Arc<Scenario>, String>) -> Verdict {
+    let scenario = match loaded {
+        Ok(scenario) => scenario,
+        Err(err) => return Verdict::Unreadable(err.clone()),
+    };
+    if let Some(why) = why_not_supported(scenario) {
+        return Verdict::NotSupported(why);
+    }
+    let runs = (0..settings.repeat.max(1)).map(|_| run(scenario, settings.quiet));
+    let mut verdicts = runs.map(|trace| Verdict::on(&trace, &scenario.good));
+    verdicts.find(|verdict| !verdict.is_good()).unwrap_or(Verdict::AsRecorded)
+}
+
+/// Runs a scenario. Returns its trace.
+fn run(scenario: &Arc<Scenario>, quiet: Duration) -> Vec<String> {
+    let (run, jobs) = match Run::new(scenario.clone()) {
+        Ok(run) => run,
+        Err(err) => return vec![trace::line(&json!(["harness_error", err.to_string()]))],
+    };
+    let (ended, end) = mpsc::channel::<()>();
+    let driven = run.clone();
+    thread::spawn(move || {
+        drive(&driven, jobs, quiet);
+        drop(ended);
+    });
+    // The trace of a run that ended in time takes no more entries.
+    match end.recv_timeout(RUN_TIMEOUT) {
+        Err(RecvTimeoutError::Timeout) => run.trace.add(json!(["harness_timeout"])),
+        _ => run.trace.add(json!(["harness_error", "the driver panicked"])),
+    }
+    run.trace.finish();
+    run.trace.lines(scenario.unordered)
+}

@@ -1,0 +1,226 @@
+//! The protocols under test: they record their callbacks and perform the reactions to them.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+use smol_transports::{BufferedProtocol, OnEof, Protocol, Transport};
+
+use crate::action::{self, Input};
+use crate::endpoint::Endpoint;
+use crate::kind::kind_of_loss;
+use crate::run::{Conn, Run, lock};
+use crate::scenario::{ProtocolSpec, Reaction};
+
+/// One protocol of one connection, whatever object stands for it at the moment.
+pub(crate) struct Seat {
+    name: String,
+    /// What comes before the names of its callbacks.
+    prefix: String,
+    spec: ProtocolSpec,
+    seen: Mutex<Seen>,
+}
+
+/// What a protocol has seen so far, by callback.
+#[derive(Default)]
+struct Seen {
+    calls: HashMap<&'static str, u64>,
+    bytes: HashMap<&'static str, u64>,
+    /// The reactions that were performed, by index.
+    fired: HashSet<usize>,
+}
+
+/// What the protocol objects have in common.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    run: Arc<Run>,
+    conn: Arc<Conn>,
+    seat: Arc<Seat>,
+}
+
+/// A protocol that is given its data.
+pub(crate) struct Streaming(pub(crate) Recorder);
+
+/// A protocol that has its data read into its own buffer.
+pub(crate) struct Filling {
+    recorder: Recorder,
+    buffer: Vec<u8>,
+}
+
+impl Recorder {
+    /// The protocol of that name on a connection.
+    pub(crate) fn new(run: Arc<Run>, conn: Arc<Conn>, name: &str) -> Self {
+        let seat = conn.seat(name, || Seat::new(&run, &conn, name));
+        Self { run, conn, seat }
+    }
+
+    pub(crate) fn spec(&self) -> &ProtocolSpec {
+        &self.seat.spec
+    }
+
+    fn entry_name(&self, callback: &str) -> String {
+        format!("{}{callback}", self.seat.prefix)
+    }
+
+    fn connection_made(&self, endpoint: Arc<dyn Endpoint>) {
+        self.conn.set_endpoint(endpoint);
+        self.run.set_made();
+        self.record("connection_made");
+    }
+
+    fn data(&self, callback: &'static str, fd: Option<i64>, data: &[u8]) {
+        let name = self.entry_name(callback);
+        self.run.trace.add_data(&name, fd, data);
+        let input = Input { data: Some(data), fd };
+        self.react(callback, input);
+    }
+
+    fn eof_received(&self) -> OnEof {
+        match self.record("eof_received") {
+            Some(true) => OnEof::KeepOpen,
+            _ => OnEof::Close,
+        }
+    }
+
+    fn pause_writing(&self) {
+        self.run.trace.hold(|| {
+            self.record("pause_writing");
+        });
+    }
+
+    fn connection_lost(&self, exc: Option<&io::Error>) {
+        let name = self.entry_name("connection_lost");
+        self.run.trace.add(json!([name, exc.map(kind_of_loss)]));
+        self.react("connection_lost", Input::default());
+        self.conn.detach();
+    }
+
+    /// Records a callback without arguments and reacts to it.
+    fn record(&self, callback: &'static str) -> Option<bool> {
+        self.run.trace.add(json!([self.entry_name(callback)]));
+        self.react(callback, Input::default())
+    }
+
+    /// Performs the reactions to a callback. Returns the value that they give it.
+    fn react(&self, callback: &'static str, input: Input<'_>) -> Option<bool> {
+        if self.run.trace.is_finished() {
+            return None;
+        }
+        let len = input.data.map_or(0, |data| data.len() as u64);
+        let (calls, bytes) = self.seat.count(callback, len);
+        let mut value = None;
+        for (index, reaction) in self.run.scenario.reactions.iter().enumerate() {
+            if self.applies(index, reaction, callback, &input, calls, bytes) {
+                lock(&self.seat.seen).fired.insert(index);
+                value = reaction.value.or(value);
+                self.perform(reaction, &input);
+            }
+        }
+        value
+    }
+
+    fn applies(
+        &self,
+        index: usize,
+        reaction: &Reaction,
+        callback: &str,
+        input: &Input<'_>,
+        calls: u64,
+        bytes: u64,
+    ) -> bool {
+        let fired = || lock(&self.seat.seen).fired.contains(&index);
+        reaction.on == callback
+            && reaction.protocol == self.seat.name
+            && reaction.conn.as_ref().is_none_or(|conn| *conn == self.conn.label)
+            && reaction.fd.is_none_or(|fd| input.fd == Some(fd))
+            && reaction.nth.is_none_or(|nth| calls == nth)
+            && reaction.total.is_none_or(|total| bytes >= total && !fired())
+    }
+
+    fn perform(&self, reaction: &Reaction, input: &Input<'_>) {
+        self.run.trace.begin();
+        for act in &reaction.actions {
+            action::perform(&self.run, &self.conn, &act.op, input);
+        }
+        self.run.trace.end();
+    }
+}
+
+impl Seat {
+    fn new(run: &Run, conn: &Conn, name: &str) -> Self {
+        let own = if name == "main" { "" } else { name };
+        let parts = [conn.label.as_str(), own].into_iter();
+        Self {
+            name: name.to_owned(),
+            prefix: parts.filter(|part| !part.is_empty()).flat_map(|part| [part, ":"]).collect(),
+            spec: run.scenario.protocols[name].clone(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Counts a callback and its bytes. Returns both numbers so far.
+    fn count(&self, callback: &'static str, len: u64) -> (u64, u64) {
+        let mut seen = lock(&self.seen);
+        let calls = seen.calls.entry(callback).or_default();
+        *calls += 1;
+        let calls = *calls;
+        let bytes = seen.bytes.entry(callback).or_default();
+        *bytes += len;
+        (calls, *bytes)
+    }
+}
+
+impl Filling {
+    pub(crate) fn new(recorder: Recorder) -> Self {
+        let buffer = vec![0; recorder.spec().buffer_size];
+        Self { recorder, buffer }
+    }
+}
+
+/// The callbacks that stream and buffered protocols share.
+macro_rules! shared_callbacks {
+    ($recorder:tt) => {
+        fn connection_made(&mut self, transport: &Transport) {
+            self.$recorder.connection_made(Arc::new(transport.clone()));
+        }
+
+        fn eof_received(&mut self, _transport: &Transport) -> OnEof {
+            self.$recorder.eof_received()
+        }
+
+        fn pause_writing(&mut self, _transport: &Transport) {
+            self.$recorder.pause_writing();
+        }
+
+        fn resume_writing(&mut self, _transport: &Transport) {
+            self.$recorder.record("resume_writing");
+        }
+
+        fn connection_lost(&mut self, exc: Option<io::Error>) {
+            self.$recorder.connection_lost(exc.as_ref());
+        }
+    };
+}
+
+impl Protocol for Streaming {
+    shared_callbacks!(0);
+
+    fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
+        self.0.data("data_received", None, data);
+    }
+}
+
+impl BufferedProtocol for Filling {
+    shared_callbacks!(recorder);
+
+    fn get_buffer(&mut self, _size_hint: usize) -> &mut [u8] {
+        self.recorder.react("get_buffer", Input::default());
+        &mut self.buffer
+    }
+
+    fn buffer_updated(&mut self, _transport: &Transport, nbytes: usize) {
+        let data = &self.buffer[..nbytes];
+        self.recorder.data("buffer_updated", None, data);
+    }
+}
