@@ -1,6 +1,7 @@
 //! A TCP echo client: asyncio's example of that name.
 //!
-//! Run it with `cargo run --example tcp_echo_client` while the server of the other example is running.
+//! Run it with `cargo run --example tcp_echo_client [ADDRESS]` while `tcp_echo_server` is running. The address is
+//! `127.0.0.1:8888` if none is given.
 
 use std::io;
 

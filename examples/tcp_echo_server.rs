@@ -1,6 +1,7 @@
 //! A TCP echo server: asyncio's example of that name.
 //!
-//! Run it with `cargo run --example tcp_echo_server`, then the client of the other example, or `nc 127.0.0.1 8888`.
+//! Run it with `cargo run --example tcp_echo_server [ADDRESS]`, then `tcp_echo_client`, or `nc 127.0.0.1 8888`. The
+//! address is `127.0.0.1:8888` if none is given; with port 0 the system chooses one.
 
 use std::io;
 

@@ -1,0 +1,123 @@
+//! Runs the examples against each other and compares what they print, and checks the table of `ARCHITECTURE.md`.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+#[test]
+fn echo_server_and_client() {
+    let mut server = Server::start();
+    assert_eq!(
+        output("tcp_echo_client", &[&server.address]),
+        "Data sent: \"Hello World!\"\nData received: \"Hello World!\"\nThe server closed the connection\n"
+    );
+    let connection = server.line();
+    assert!(connection.starts_with("Connection from 127.0.0.1:"), "{connection}");
+    assert_eq!(server.line(), "Data received: \"Hello World!\"");
+    assert_eq!(server.line(), "Send: \"Hello World!\"");
+    assert_eq!(server.line(), "Close the client socket");
+}
+
+#[test]
+fn echo_client_without_a_server() {
+    // A socket that is bound and does not listen keeps the port free of servers.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap().to_string();
+    let run = command("tcp_echo_client").arg(address).output().unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    assert_eq!(run.stdout, b"");
+}
+
+#[cfg(unix)]
+#[test]
+fn existing_socket() {
+    assert_eq!(output("existing_socket", &[]), "Received: \"abc\"\nThe socket is closed\n");
+}
+
+#[test]
+fn actor_ping() {
+    let rounds: String = (1..=5).map(|round| format!("ping {round}\npong {round}\n")).collect();
+    let expected = format!("(connection made)\n{rounds}both ends are closed\n");
+    assert_eq!(output("actor_ping", &[]), expected);
+}
+
+#[test]
+fn tour() {
+    let text = output("tour", &[]);
+    assert!(text.ends_with("\n8 of 8 scenes as expected\n"), "{text}");
+}
+
+#[test]
+fn the_lifecycle_table_of_the_document_is_that_of_the_code() {
+    let code = source("src/state/lifecycle.rs");
+    let rows = rows_between(&code, "TABLE: &[", "};", &["(", "),"]);
+    let document = source("ARCHITECTURE.md");
+    let shown = rows_between(&document, "<!-- lifecycle -->", "<!-- /lifecycle -->", &["|", "|"]);
+    assert_eq!(shown[..2], [["from", "input", "to"], ["---", "---", "---"]], "the head of the table");
+    assert!(!rows.is_empty(), "no rows found in the code");
+    assert_eq!(shown[2..], rows);
+}
+
+/// The lines between two marks that consist of three words between the `edges`.
+fn rows_between<'a>(text: &'a str, begin: &str, end: &str, edges: &[&str; 2]) -> Vec<[&'a str; 3]> {
+    let (_, rest) = text.split_once(begin).unwrap_or_else(|| panic!("{begin} is missing"));
+    let (part, _) = rest.split_once(end).unwrap_or_else(|| panic!("{end} is missing"));
+    let inner = |line: &'a str| line.trim().strip_prefix(edges[0])?.strip_suffix(edges[1]);
+    let words = |row: &'a str| row.split([',', '|']).map(str::trim).collect::<Vec<_>>().try_into().ok();
+    part.lines().filter_map(inner).filter_map(words).collect()
+}
+
+/// A running echo server; ended when it is dropped.
+struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut child = command("tcp_echo_server").arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Self { child, stdout, address: String::new() };
+        let line = server.line();
+        server.address = line.strip_prefix("Serving on ").expect(&line).to_owned();
+        server
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What an example prints; it must end with status 0.
+fn output(name: &str, args: &[&str]) -> String {
+    let run = command(name).args(args).output().unwrap();
+    let text = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success(), "{name}: {}\n{text}\n{}", run.status, String::from_utf8_lossy(&run.stderr));
+    text
+}
+
+/// An example that cargo has built beside this test: `cargo test` builds all of them.
+fn command(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+    let path = profile.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.exists(), "{} is missing: build it with `cargo build --examples`", path.display());
+    Command::new(path)
+}
+
+fn source(path: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()))
+}
