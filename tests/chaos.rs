@@ -1,0 +1,282 @@
+//! Storms of badly behaving peers, and failing system calls, against the example `bench_server`.
+//!
+//! The judge is `scripts/chaos.py`. `CHAOS_CONNS` and `CHAOS_SEEDS` make the storms longer. What the machine does not
+//! have (python3, strace, seccomp) is skipped with a line that says so. Bounds of time are generous here, so that the
+//! tests hold on a busy machine; called by hand, `chaos.py` has the real ones.
+
+#![cfg(target_os = "linux")]
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use tempfile::NamedTempFile;
+
+/// Bounds for a machine that does other things as well.
+const PATIENT: &[&str] = &["--stall", "30", "--settle", "15", "--canary", "20", "--back", "5"];
+
+/// A small storm, enough to meet a fault many times.
+const SMALL: &[&str] = &["--conns", "45", "--spread", "0.4", "--no-exhaustion"];
+
+#[test]
+fn storm_and_shortage() {
+    let conns = setting("CHAOS_CONNS", "200");
+    let seeds = setting("CHAOS_SEEDS", "2");
+    Storm::new(&["--conns", &conns, "--seeds", &seeds]).run();
+}
+
+/// A server that sends all the time: the write side is paused and resumed again and again.
+#[test]
+fn source() {
+    Storm::new(&["--conns", "40", "--mode", "source"]).server(&["--mode", "source"]).run();
+}
+
+/// A send buffer of the system so small that hardly any send is taken whole.
+#[test]
+fn short_transfers() {
+    let Some(log) = Strace::new("sendto", &[]) else { return };
+    Storm::new(SMALL).server(&["--send-buffer", "1024"]).under(&log.command).run();
+    let short = log.lines().iter().filter(|line| is_short_send(line)).count();
+    assert!(short >= 50, "only {short} sends were short: nothing was tested");
+}
+
+#[test]
+fn recvfrom_interrupted() {
+    fault("recvfrom", "error=EINTR:when=5+5", SMALL);
+}
+
+#[test]
+fn sendto_interrupted() {
+    fault("sendto", "error=EINTR:when=5+5", SMALL);
+}
+
+/// Vectored sends are rare in an echo; a source has many.
+#[test]
+fn sendmsg_interrupted() {
+    let Some(log) = Strace::new("sendmsg", &["-e", "inject=sendmsg:error=EINTR:when=3+3"]) else { return };
+    Storm::new(SMALL).args(&["--mode", "source"]).server(&["--mode", "source"]).under(&log.command).run();
+    log.assert_injected();
+}
+
+#[test]
+fn sendto_would_block() {
+    fault("sendto", "error=EAGAIN:when=4+4", SMALL);
+}
+
+#[test]
+fn epoll_wait_interrupted() {
+    fault("epoll_wait,epoll_pwait,epoll_pwait2", "error=EINTR:when=5+5", SMALL);
+}
+
+/// A connection that the peer took back is skipped: were it a reason to pause, peers could slow down all others.
+#[test]
+fn accept_aborted() {
+    let Some(log) = fault("accept4", "error=ECONNABORTED:when=3+3", SMALL) else { return };
+    let gap = log.median_gap();
+    assert!(gap < 0.025, "the server waits {gap:.3} s after a connection that was aborted");
+}
+
+/// A shortage is a reason to pause, or the server would spin.
+#[test]
+fn accept_without_descriptors() {
+    let Some(log) = fault("accept4", "error=EMFILE:when=3+3", SMALL) else { return };
+    let gap = log.median_gap();
+    assert!(gap > 0.025, "the server waits only {gap:.3} s in a shortage of descriptors");
+}
+
+/// A reset costs that connection and nothing else.
+#[test]
+fn recvfrom_reset() {
+    let lossy = [SMALL, &["--may-lose", "0.8"]].concat();
+    fault("recvfrom", "error=ECONNRESET:when=40+40", &lossy);
+}
+
+/// Connections that cannot be registered end with the error; others are served, and nothing stays behind.
+#[test]
+fn epoll_add_without_memory() {
+    refuse_epoll("add");
+}
+
+/// The same when it cannot be waited for them again.
+#[test]
+fn epoll_modify_without_memory() {
+    refuse_epoll("modify");
+}
+
+/// Only sockets above the descriptors that the server needs for itself fail: the reactor cannot do without its own.
+fn refuse_epoll(operation: &str) {
+    let script = root().join("tests/chaos/refuse_epoll.py");
+    let refuse = |first: &str| -> Vec<OsString> {
+        vec!["python3".into(), script.clone().into(), operation.into(), first.into()]
+    };
+    if !works(&refuse("0"), &["true"]) {
+        return skip("seccomp filters cannot be set here");
+    }
+    let text = Storm::new(SMALL).args(&["--may-lose", "0.9"]).under(&refuse("20")).run();
+    assert!(!text.contains(", 0 lost;"), "no connection was refused: nothing was tested");
+}
+
+/// A small storm in which a system call fails again and again.
+fn fault(call: &str, how: &str, args: &[&str]) -> Option<Strace> {
+    let log = Strace::new(call, &["-e", &format!("inject={call}:{how}")])?;
+    Storm::new(args).under(&log.command).run();
+    log.assert_injected();
+    Some(log)
+}
+
+fn setting(name: &str, default: &str) -> String {
+    env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Whether a command can be run with these arguments.
+fn works(command: &[OsString], args: &[&str]) -> bool {
+    Command::new(&command[0]).args(&command[1..]).args(args).output().is_ok_and(|output| output.status.success())
+}
+
+/// A run of `chaos.py`.
+struct Storm {
+    args: Vec<OsString>,
+    wrapper: Vec<OsString>,
+    server: Vec<OsString>,
+}
+
+impl Storm {
+    fn new(args: &[&str]) -> Self {
+        Self { args: [PATIENT, args].concat().iter().map(Into::into).collect(), wrapper: vec![], server: vec![] }
+    }
+
+    fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(Into::into));
+        self
+    }
+
+    /// What the server is told besides where to listen.
+    fn server(mut self, args: &[&str]) -> Self {
+        self.server.extend(args.iter().map(Into::into));
+        self
+    }
+
+    /// What the server is started by.
+    fn under(mut self, wrapper: &[OsString]) -> Self {
+        self.wrapper.extend_from_slice(wrapper);
+        self
+    }
+
+    /// What it said; fails if there are violations.
+    fn run(self) -> String {
+        let mut command = Command::new("python3");
+        command.arg(root().join("scripts/chaos.py")).args(&self.args).arg("--").args(&self.wrapper);
+        command.arg(bench_server()).args(["--stats", "--listen", "tcp:127.0.0.1:0"]).args(&self.server);
+        if !works(&["python3".into()], &["--version"]) {
+            skip("there is no python3");
+            return String::new();
+        }
+        let Output { status, stdout, stderr } = command.output().expect("python3 runs");
+        let text = String::from_utf8_lossy(&stdout).into_owned();
+        assert!(status.success(), "{command:?}\n{text}{}", String::from_utf8_lossy(&stderr));
+        println!("{text}");
+        text
+    }
+}
+
+/// A trace of one system call.
+struct Strace {
+    log: NamedTempFile,
+    command: Vec<OsString>,
+}
+
+impl Strace {
+    /// None if programs cannot be traced here.
+    fn new(call: &str, args: &[&str]) -> Option<Self> {
+        let log = NamedTempFile::new().expect("a temporary file");
+        // The tracer is the grandchild, so that whoever starts the server knows its process by the right number.
+        let mut command: Vec<OsString> = ["strace", "-D", "-f", "-ttt", "-e"].map(Into::into).into();
+        command.push(format!("trace={call}").into());
+        command.extend(args.iter().map(Into::into));
+        command.extend(["-o".into(), log.path().into()]);
+        if !works(&command, &["true"]) || !works(&["python3".into()], &["--version"]) {
+            skip("there is no strace or no python3, or tracing is not allowed");
+            return None;
+        }
+        Some(Self { log, command })
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = fs::read(self.log.path()).expect("the trace");
+        String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+    }
+
+    fn assert_injected(&self) {
+        let count = self.lines().iter().filter(|line| is_injected(line)).count();
+        assert!(count >= 5, "the fault occurred {count} times only: nothing was tested");
+    }
+
+    /// Seconds from a fault to the next call: the median of all.
+    fn median_gap(&self) -> f64 {
+        let lines = self.lines();
+        let pairs = lines.iter().zip(lines.iter().skip(1)).filter(|(line, _)| is_injected(line));
+        let mut gaps: Vec<f64> = pairs.filter_map(|(line, next)| Some(time(next)? - time(line)?)).collect();
+        gaps.sort_by(f64::total_cmp);
+        gaps[gaps.len() / 2]
+    }
+}
+
+fn is_injected(line: &str) -> bool {
+    line.ends_with("(INJECTED)")
+}
+
+/// The second word of a line: `PID SECONDS CALL`.
+fn time(line: &str) -> Option<f64> {
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether a line says that fewer bytes were sent than were offered.
+fn is_short_send(line: &str) -> bool {
+    let numbers = || {
+        let (offer, rest) = line.split_once(", MSG_NOSIGNAL")?;
+        let offered: usize = offer.rsplit(", ").next()?.parse().ok()?;
+        let sent: usize = rest.rsplit(" = ").next()?.parse().ok()?;
+        Some(sent < offered)
+    };
+    numbers().unwrap_or(false)
+}
+
+/// The example, built if need be: `cargo test --test chaos` does not build examples.
+fn bench_server() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let test = env::current_exe().expect("the path of this test");
+        let folder = test.ancestors().nth(2).expect("the folder of the profile");
+        build(folder);
+        let path = folder.join("examples/bench_server");
+        assert!(path.exists(), "{} was not built", path.display());
+        path
+    })
+}
+
+/// Builds it where this test was built: `folder` is named after the profile.
+fn build(folder: &Path) {
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let target = folder.parent().unwrap_or(folder);
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--example", "bench_server", "--profile", profile, "--target-dir"]).arg(target);
+    match command.current_dir(root()).status() {
+        Ok(status) if status.success() => {}
+        outcome => eprintln!("cargo did not build bench_server ({outcome:?}); one that is there is used"),
+    }
+}
