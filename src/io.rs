@@ -80,5 +80,5 @@ pub(crate) trait Outlet: Debug + Send + Sync {
     fn socket(&self) -> Option<SockRef<'_>>;
 }
 
-/// Both halves of one endpoint.
-pub(crate) type Halves = (Box<dyn Endpoint>, Arc<dyn Outlet>);
+/// Both halves of one endpoint; there is no outlet where nothing can be sent.
+pub(crate) type Halves = (Box<dyn Endpoint>, Option<Arc<dyn Outlet>>);

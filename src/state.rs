@@ -1,5 +1,7 @@
 //! Sans-IO: the rules of a transport without socket, clock or waker.
 
+pub(crate) mod kind;
 pub(crate) mod lifecycle;
 pub(crate) mod limits;
+pub(crate) mod marks;
 pub(crate) mod outbox;

@@ -10,7 +10,7 @@ use super::mailbox::Mailbox;
 use crate::io::Flow;
 use crate::message::Event;
 use crate::protocol::OnEof;
-use crate::state::outbox::Mark;
+use crate::state::marks::Mark;
 
 /// What a callback panicked with.
 pub(crate) type Payload = Box<dyn Any + Send>;

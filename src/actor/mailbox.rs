@@ -19,14 +19,15 @@ use crate::io::{Flow, Outlet};
 use crate::message::{Misuse, Written};
 use crate::state::lifecycle::{Input, Lifecycle, State};
 use crate::state::limits::WriteLimits;
-use crate::state::outbox::{Mark, Outbox};
+use crate::state::marks::Marks;
 
 /// A protocol on its way to the actor, which knows its type.
 pub(crate) type Parcel = Box<dyn Any + Send>;
 
+/// `W` is the sending half: [`WriteSide`] for streams of bytes.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
-    inner: Mutex<Inner>,
+pub(crate) struct Mailbox<W = WriteSide> {
+    inner: Mutex<Inner<W>>,
     info: ExtraInfo,
     /// A protocol waits in `inner`; asked before each callback.
     renewed: AtomicBool,
@@ -37,9 +38,9 @@ pub(crate) struct Mailbox {
 }
 
 #[derive(Debug)]
-struct Inner {
+struct Inner<W> {
     lifecycle: Lifecycle,
-    write: WriteSide,
+    write: W,
     reading_paused: bool,
     /// The actor is being polled: it will look at everything again before it rests.
     polled: bool,
@@ -55,6 +56,42 @@ struct Inner {
     buried: bool,
 }
 
+/// The sending half of an actor, under the lock of its mailbox.
+pub(crate) trait SendSide {
+    /// What the protocol must be told about the sending.
+    type News;
+    /// What keeps the descriptor open.
+    type Outlet;
+
+    /// Sends what waits, until all is sent or the system takes no more.
+    fn flush(&mut self) -> io::Result<()>;
+    /// The last send came short; the endpoint tells when to try again.
+    fn is_blocked(&self) -> bool;
+    /// The endpoint says that sending is worth a try.
+    fn unblock(&mut self);
+    /// Whether nothing waits.
+    fn is_empty(&self) -> bool;
+    /// Bytes that wait.
+    fn size(&self) -> usize;
+    fn marks(&self) -> &Marks;
+    fn marks_mut(&mut self) -> &mut Marks;
+    /// What the protocol must be told now, if anything, and the place of that in the life cycle.
+    fn tell(&mut self) -> Option<(Input, Self::News)>;
+    /// Whether `tell` has something to say.
+    fn has_news(&self) -> bool;
+    /// A callback begins.
+    fn begin_callback(&mut self);
+    /// Drops what waits; nothing will be told any more.
+    fn clear(&mut self);
+    fn take_outlet(&mut self) -> Option<Self::Outlet>;
+
+    /// Pauses the writer if more waits than the high mark allows.
+    fn latch(&mut self) {
+        let size = self.size();
+        self.marks_mut().latch(size);
+    }
+}
+
 /// What the actor has to do about the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -66,12 +103,12 @@ pub(crate) enum Stage {
     Ended,
 }
 
-impl Mailbox {
+impl<W: SendSide> Mailbox<W> {
     /// A mailbox for an actor that counts as being polled until it parks.
-    pub(crate) fn new(outlet: Arc<dyn Outlet>, limits: WriteLimits, info: ExtraInfo) -> Self {
+    pub(crate) fn new(write: W, info: ExtraInfo) -> Self {
         let inner = Inner {
             lifecycle: Lifecycle::new(),
-            write: WriteSide::new(Outbox::new(limits), outlet),
+            write,
             reading_paused: false,
             polled: true,
             dirty: false,
@@ -90,12 +127,12 @@ impl Mailbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner<W>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the state, and wakes the actor if that gave it something to do.
-    fn post<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
+    fn post<R>(&self, change: impl FnOnce(&mut Inner<W>) -> R) -> R {
         let mut inner = self.lock();
         let result = change(&mut inner);
         let waker = if inner.polled || !inner.has_work() { None } else { inner.waker.take() };
@@ -106,40 +143,32 @@ impl Mailbox {
 }
 
 /// For the handles.
-impl Mailbox {
+impl<W: SendSide> Mailbox<W> {
     pub(crate) const fn info(&self) -> &ExtraInfo {
         &self.info
-    }
-
-    pub(crate) fn write(&self, data: Chunk<'_>) -> Written {
-        self.post(|inner| inner.write(data))
-    }
-
-    pub(crate) fn write_eof(&self) {
-        self.post(Inner::write_eof);
     }
 
     pub(crate) fn write_buffer_size(&self) -> usize {
         self.post(|inner| {
             inner.settle();
-            inner.write.outbox.size()
+            inner.write.size()
         })
     }
 
     pub(crate) fn limits(&self) -> WriteLimits {
-        self.lock().write.outbox.limits()
+        self.lock().write.marks().limits()
     }
 
     pub(crate) fn set_limits(&self, limits: WriteLimits) {
         self.post(|inner| {
             inner.settle();
-            inner.write.outbox.set_limits(limits);
-            inner.write.outbox.latch();
+            inner.write.marks_mut().set_limits(limits);
+            inner.write.latch();
         });
     }
 
     pub(crate) fn is_writing_paused(&self) -> bool {
-        self.lock().write.outbox.is_paused()
+        self.lock().write.marks().is_paused()
     }
 
     pub(crate) fn set_reading_paused(&self, paused: bool) {
@@ -195,10 +224,6 @@ impl Mailbox {
         drop(replaced);
     }
 
-    pub(crate) fn outlet(&self) -> Option<Arc<dyn Outlet>> {
-        self.lock().write.outlet().cloned()
-    }
-
     /// The end and its cause, when it has come.
     fn end(&self) -> Option<io::Result<()>> {
         let inner = self.lock();
@@ -228,14 +253,34 @@ impl Mailbox {
     fn drain_now(&self) -> Option<io::Result<()>> {
         let inner = self.lock();
         if inner.lifecycle.takes_writes() {
-            return (!inner.write.outbox.is_paused()).then_some(Ok(()));
+            return (!inner.write.marks().is_paused()).then_some(Ok(()));
         }
         Some(inner.outcome().and(Written::Closed.ok()))
     }
 }
 
-/// For the actor.
+/// For the handles of byte streams.
 impl Mailbox {
+    pub(crate) fn write(&self, data: Chunk<'_>) -> Written {
+        self.post(|inner| inner.write(data))
+    }
+
+    pub(crate) fn write_eof(&self) {
+        self.post(Inner::write_eof);
+    }
+
+    pub(crate) fn outlet(&self) -> Option<Arc<dyn Outlet>> {
+        self.lock().write.outlet().cloned()
+    }
+
+    /// Bytes that were accepted and not sent.
+    pub(crate) fn unsent(&self) -> Bytes {
+        self.lock().write.outbox.unsent()
+    }
+}
+
+/// For the actor.
+impl<W: SendSide> Mailbox<W> {
     /// The actor is being polled from here on. The first round looks at everything, so nothing is dirty now.
     pub(crate) fn begin_poll(&self, waker: &Waker) {
         let mut inner = self.lock();
@@ -266,20 +311,22 @@ impl Mailbox {
     /// Whether the callback for `input` may be made now.
     pub(crate) fn admit(&self, input: Input) -> bool {
         let mut inner = self.lock();
-        inner.write.reset_burst();
+        inner.write.begin_callback();
         inner.lifecycle.step(input)
     }
 
     /// A callback has returned: sends what it gathered, and tells what the marks have to say.
-    pub(crate) fn settle(&self) -> Option<Mark> {
+    pub(crate) fn settle(&self) -> Option<W::News> {
         let mut inner = self.lock();
         inner.settle();
-        let mark = inner.tell();
+        let was_paused = inner.write.marks().is_paused();
+        let news = inner.tell();
+        let resumed = was_paused && !inner.write.marks().is_paused();
         drop(inner);
-        if mark == Some(Mark::Resume) {
+        if resumed {
             self.drained.notify(usize::MAX);
         }
-        mark
+        news
     }
 
     /// Whether received bytes may be delivered now.
@@ -314,14 +361,14 @@ impl Mailbox {
 
     pub(crate) fn stage(&self) -> Stage {
         let mut inner = self.lock();
-        if inner.lifecycle.state() == State::Closing && inner.write.outbox.is_empty() {
+        if inner.lifecycle.state() == State::Closing && inner.write.is_empty() {
             inner.leave();
         }
         match inner.lifecycle.state() {
             State::Closing => Stage::Flushing,
             State::Ended if inner.goodbye => Stage::Leaving,
             State::Ended | State::Lost => Stage::Ended,
-            State::Start | State::Open | State::PeerEof => Stage::Alive,
+            State::Start | State::Open | State::PeerEof | State::HungUp => Stage::Alive,
         }
     }
 
@@ -334,11 +381,13 @@ impl Mailbox {
         (made && lost).then(|| inner.cause.as_ref().map(Cause::to_error))
     }
 
-    /// Lets go of everything. The caller drops what it gets, then calls `announce`.
-    pub(crate) fn bury(&self) -> impl Sized + use<> {
+    /// Lets go of everything; then `announce` follows.
+    pub(crate) fn bury(&self) {
         let mut inner = self.lock();
-        inner.write.outbox.clear();
-        (inner.write.take_outlet(), inner.protocol.take(), inner.waker.take())
+        inner.write.clear();
+        let remains = (inner.write.take_outlet(), inner.protocol.take(), inner.waker.take());
+        drop(inner);
+        drop(remains);
     }
 
     /// Tells all who wait that the end has come.
@@ -347,48 +396,53 @@ impl Mailbox {
         self.closed.notify(usize::MAX);
         self.drained.notify(usize::MAX);
     }
-
-    /// Bytes that were accepted and not sent.
-    pub(crate) fn unsent(&self) -> Bytes {
-        self.lock().write.outbox.unsent()
-    }
 }
 
-impl Inner {
-    fn has_work(&self) -> bool {
-        let state = self.lifecycle.state();
-        self.dirty
-            || self.write.is_due()
-            || self.write.outbox.has_news()
-            || (state == State::Ended && !self.goodbye)
-            || (state == State::Closing && self.write.outbox.is_empty())
-    }
-
+impl Inner<WriteSide> {
     fn write(&mut self, data: Chunk<'_>) -> Written {
         if self.write.outbox.is_finished() {
             return Written::Refused(Misuse::WriteAfterEof);
         }
-        if !self.lifecycle.takes_writes() {
+        if !self.takes_writes() {
             return Written::Closed;
         }
         if data.len() > 0 {
             let blocked = self.write.is_blocked();
             let sent = if self.polled { self.write.gather(data) } else { self.write.send(data) };
             self.after_send(blocked, sent);
-            self.write.outbox.latch();
+            self.write.latch();
         }
         if !self.lifecycle.takes_writes() {
             return Written::Closed;
         }
-        if self.write.outbox.is_paused() { Written::Full } else { Written::Queued }
+        if self.write.marks().is_paused() { Written::Full } else { Written::Queued }
+    }
+
+    fn takes_writes(&self) -> bool {
+        let closing = self.lifecycle.state() == State::Closing;
+        self.lifecycle.takes_writes() && (!closing || self.write.kind().sends_while_closing())
     }
 
     fn write_eof(&mut self) {
         if self.lifecycle.is_closing() || self.write.outbox.is_finished() {
             return;
         }
+        if self.write.kind().closes_for_eof() {
+            return self.close();
+        }
         self.write.outbox.finish();
         self.settle();
+    }
+}
+
+impl<W: SendSide> Inner<W> {
+    fn has_work(&self) -> bool {
+        let state = self.lifecycle.state();
+        self.dirty
+            || (!self.write.is_blocked() && !self.write.is_empty())
+            || self.write.has_news()
+            || (state == State::Ended && !self.goodbye)
+            || (state == State::Closing && self.write.is_empty())
     }
 
     /// Sends what was gathered, so that gathering cannot be told from sending at once.
@@ -407,7 +461,7 @@ impl Inner {
 
     fn close(&mut self) {
         self.settle();
-        if self.lifecycle.step(Input::Close) && self.write.outbox.is_empty() {
+        if self.lifecycle.step(Input::Close) && self.write.is_empty() {
             self.leave();
         }
     }
@@ -422,18 +476,14 @@ impl Inner {
     fn end(&mut self, exc: Option<io::Error>) {
         if self.lifecycle.step(Input::End) {
             self.cause = exc.map(Cause::new);
-            self.write.outbox.clear();
+            self.write.clear();
         }
     }
 
     /// What the marks have to say, if the life cycle allows it.
-    fn tell(&mut self) -> Option<Mark> {
-        let mark = self.write.outbox.tell()?;
-        let input = match mark {
-            Mark::Pause => Input::PauseWriting,
-            Mark::Resume => Input::ResumeWriting,
-        };
-        self.lifecycle.step(input).then_some(mark)
+    fn tell(&mut self) -> Option<W::News> {
+        let (input, news) = self.write.tell()?;
+        self.lifecycle.step(input).then_some(news)
     }
 
     fn outcome(&self) -> io::Result<()> {

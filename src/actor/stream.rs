@@ -11,10 +11,12 @@ use socket2::Socket;
 use super::delivery::{Delivery, Payload, Receive};
 use super::mailbox::{Mailbox, Stage};
 use super::read_side::{Turn, poll_read};
+use super::write_side::WriteSide;
 use crate::info::ExtraInfo;
 use crate::io::clock::{Clock, Deadline};
 use crate::io::{Endpoint, Halves};
 use crate::message::Event;
+use crate::state::kind::Kind;
 use crate::state::limits::WriteLimits;
 use crate::stats;
 
@@ -24,6 +26,7 @@ const ROUNDS: usize = 16;
 /// What can be set when a stream transport is made.
 #[derive(Debug, Default)]
 pub(crate) struct Setup {
+    pub(crate) kind: Kind,
     pub(crate) limits: WriteLimits,
     pub(crate) close_timeout: Option<Duration>,
     pub(crate) clock: Clock,
@@ -49,7 +52,7 @@ impl StreamActor {
     pub(crate) fn new(halves: Halves, info: ExtraInfo, setup: Setup) -> Self {
         let (endpoint, outlet) = halves;
         Self {
-            mailbox: Arc::new(Mailbox::new(outlet, setup.limits, info)),
+            mailbox: Arc::new(Mailbox::new(WriteSide::new(setup.kind, setup.limits, outlet), info)),
             endpoint: Some(endpoint),
             reading: true,
             close_timeout: setup.close_timeout,
@@ -106,7 +109,7 @@ impl StreamActor {
     pub(crate) fn dissolve(&mut self) -> Option<Socket> {
         let endpoint = self.endpoint.take()?;
         self.mailbox.lose();
-        drop(self.mailbox.bury());
+        self.mailbox.bury();
         let socket = endpoint.into_socket();
         self.farewell();
         socket
@@ -175,7 +178,7 @@ impl StreamActor {
     fn lose(&mut self, receive: &mut dyn Receive) {
         self.delivery(receive, Waker::noop()).lose();
         self.endpoint = None;
-        drop(self.mailbox.bury());
+        self.mailbox.bury();
         self.farewell();
     }
 

@@ -5,8 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::mailbox::SendSide;
 use crate::io::Outlet;
 use crate::io::errors::unless_blocked;
+use crate::state::kind::Kind;
+use crate::state::lifecycle::Input;
+use crate::state::limits::WriteLimits;
+use crate::state::marks::{Mark, Marks};
 use crate::state::outbox::{Front, Outbox};
 
 /// Slices sent at once.
@@ -31,6 +36,7 @@ pub(crate) enum Chunk<'a> {
 
 #[derive(Debug)]
 pub(crate) struct WriteSide {
+    kind: Kind,
     pub(crate) outbox: Outbox<Job>,
     /// Taken at the loss: handles never keep a descriptor open.
     outlet: Option<Arc<dyn Outlet>>,
@@ -41,41 +47,23 @@ pub(crate) struct WriteSide {
 }
 
 impl WriteSide {
-    pub(crate) fn new(outbox: Outbox<Job>, outlet: Arc<dyn Outlet>) -> Self {
-        Self { outbox, outlet: Some(outlet), blocked: false, burst: 0 }
+    pub(crate) const fn new(kind: Kind, limits: WriteLimits, outlet: Option<Arc<dyn Outlet>>) -> Self {
+        let outbox = Outbox::new(kind.marks(limits));
+        Self { kind, outbox, outlet, blocked: false, burst: 0 }
+    }
+
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub(crate) const fn outlet(&self) -> Option<&Arc<dyn Outlet>> {
         self.outlet.as_ref()
     }
 
-    pub(crate) fn take_outlet(&mut self) -> Option<Arc<dyn Outlet>> {
-        self.outlet.take()
-    }
-
-    pub(crate) const fn is_blocked(&self) -> bool {
-        self.blocked
-    }
-
-    /// Something waits that could be sent now.
-    pub(crate) fn is_due(&self) -> bool {
-        !self.blocked && !self.outbox.is_empty()
-    }
-
-    /// The endpoint says that sending is worth a try.
-    pub(crate) const fn unblock(&mut self) {
-        self.blocked = false;
-    }
-
-    /// A callback begins.
-    pub(crate) const fn reset_burst(&mut self) {
-        self.burst = 0;
-    }
-
     /// Queues `data`, to be sent together with what else the callback writes. What goes over the high mark is tried at
     /// once, so that what the system takes never pauses the writer.
     pub(crate) fn gather(&mut self, data: Chunk<'_>) -> io::Result<()> {
-        if self.burst >= BURST || self.outbox.size() + data.len() <= self.outbox.limits().high_water() {
+        if self.burst >= BURST || self.outbox.size() + data.len() <= self.outbox.marks().limits().high_water() {
             self.queue(data);
             return Ok(());
         }
@@ -99,22 +87,6 @@ impl WriteSide {
         }
     }
 
-    /// Sends what waits, until all is sent or the system takes no more.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
-        for _ in 0..SENDS {
-            if self.blocked {
-                break;
-            }
-            match self.outbox.front() {
-                Front::Empty => break,
-                Front::Bytes => self.flush_bytes()?,
-                Front::Eof => self.flush_eof()?,
-                Front::Job(job) => match *job {},
-            }
-        }
-        Ok(())
-    }
-
     fn flush_bytes(&mut self) -> io::Result<()> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = self.outbox.slices(&mut slices);
@@ -136,6 +108,70 @@ impl WriteSide {
         self.blocked = blocked;
         self.burst += sent;
         Ok(sent)
+    }
+}
+
+impl SendSide for WriteSide {
+    type News = Mark;
+    type Outlet = Arc<dyn Outlet>;
+
+    fn flush(&mut self) -> io::Result<()> {
+        for _ in 0..SENDS {
+            if self.blocked {
+                break;
+            }
+            match self.outbox.front() {
+                Front::Empty => break,
+                Front::Bytes => self.flush_bytes()?,
+                Front::Eof => self.flush_eof()?,
+                Front::Job(job) => match *job {},
+            }
+        }
+        Ok(())
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    fn size(&self) -> usize {
+        self.outbox.size()
+    }
+
+    fn marks(&self) -> &Marks {
+        self.outbox.marks()
+    }
+
+    fn marks_mut(&mut self) -> &mut Marks {
+        self.outbox.marks_mut()
+    }
+
+    fn tell(&mut self) -> Option<(Input, Mark)> {
+        self.outbox.marks_mut().tell().map(|mark| (mark.input(), mark))
+    }
+
+    fn has_news(&self) -> bool {
+        self.outbox.marks().has_news()
+    }
+
+    fn begin_callback(&mut self) {
+        self.burst = 0;
+    }
+
+    fn clear(&mut self) {
+        self.outbox.clear();
+    }
+
+    fn take_outlet(&mut self) -> Option<Arc<dyn Outlet>> {
+        self.outlet.take()
     }
 }
 

@@ -33,7 +33,7 @@ struct SocketOutlet(Arc<Socket>);
 pub(crate) fn halves(socket: Socket) -> Halves {
     let socket = Arc::new(socket);
     let binding = Binding::Unbound(socket.clone());
-    (Box::new(SocketEndpoint { binding, hot: false, eof: false }), Arc::new(SocketOutlet(socket)))
+    (Box::new(SocketEndpoint { binding, hot: false, eof: false }), Some(Arc::new(SocketOutlet(socket))))
 }
 
 impl Binding {

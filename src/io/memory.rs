@@ -42,7 +42,7 @@ struct MemoryOutlet(Arc<Pipe>);
 pub(crate) fn halves() -> (Halves, Arc<Pipe>) {
     let state = State { room: usize::MAX, ..State::default() };
     let pipe = Arc::new(Pipe { state: Mutex::new(state) });
-    ((Box::new(MemoryEndpoint(pipe.clone())), Arc::new(MemoryOutlet(pipe.clone()))), pipe)
+    ((Box::new(MemoryEndpoint(pipe.clone())), Some(Arc::new(MemoryOutlet(pipe.clone())))), pipe)
 }
 
 /// The far side.

@@ -12,6 +12,8 @@ pub(crate) enum State {
     Open,
     /// The peer has finished; the protocol chose to keep its own side open.
     PeerEof,
+    /// The peer has finished, and there is no own side to keep open; the protocol does not know yet.
+    HungUp,
     /// The user has closed; what is buffered is still sent.
     Closing,
     /// Nothing is sent or received any more; `connection_lost` is due.
@@ -29,6 +31,8 @@ pub(crate) enum Input {
     PauseWriting,
     ResumeWriting,
     ConnectionLost,
+    /// The peer of a one-way stream has finished.
+    HangUp,
     /// `close()`: stop reading, send what is buffered.
     Close,
     /// `abort()`, a fatal error, or the end of the flush after `close()`.
@@ -44,6 +48,7 @@ pub(crate) const TABLE: &[(State, Input, State)] = {
         (Start, End, Ended),
         (Open, DataReceived, Open),
         (Open, EofReceived, PeerEof),
+        (Open, HangUp, HungUp),
         (Open, PauseWriting, Open),
         (Open, ResumeWriting, Open),
         (Open, Close, Closing),
@@ -52,6 +57,8 @@ pub(crate) const TABLE: &[(State, Input, State)] = {
         (PeerEof, ResumeWriting, PeerEof),
         (PeerEof, Close, Closing),
         (PeerEof, End, Ended),
+        (HungUp, EofReceived, Closing),
+        (HungUp, End, Ended),
         (Closing, PauseWriting, Closing),
         (Closing, ResumeWriting, Closing),
         (Closing, End, Ended),
@@ -85,7 +92,7 @@ impl Lifecycle {
 
     /// `is_closing()`: true from the first `close()`, `abort()` or fatal error on.
     pub(crate) fn is_closing(&self) -> bool {
-        matches!(self.state, State::Closing | State::Ended | State::Lost)
+        !matches!(self.state, State::Start | State::Open | State::PeerEof)
     }
 
     /// Whether bytes written now still reach the peer.

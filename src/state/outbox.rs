@@ -1,11 +1,11 @@
-//! What waits to leave: a queue of work in order, and the marks that pause and resume the writer.
+//! What waits to leave: a queue of work in order, under two marks.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::limits::WriteLimits;
+use super::marks::Marks;
 
 /// Copied writes are joined into one chunk up to this size, so that joining never moves much memory.
 const JOIN: usize = 64 * 1024;
@@ -32,13 +32,6 @@ pub(crate) enum Front<'a, J> {
     Job(&'a mut J),
 }
 
-/// What the protocol must be told about the marks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
-    Pause,
-    Resume,
-}
-
 /// An ordered queue of work with watermarks.
 ///
 /// `J` is the kind of work besides bytes and end of file.
@@ -47,20 +40,14 @@ pub(crate) struct Outbox<J> {
     work: VecDeque<Work<J>>,
     /// Bytes in `work`: accepted, not yet given to the system.
     size: usize,
-    limits: WriteLimits,
-    /// The writer must stop: true from the latch on until `resume_writing` is due.
-    paused: bool,
-    /// What the protocol was told last.
-    told: bool,
-    /// A send has left at most the low mark while `paused`.
-    resume_due: bool,
+    marks: Marks,
     /// End of file was queued; no more bytes may follow.
     finished: bool,
 }
 
 impl<J> Outbox<J> {
-    pub(crate) fn new(limits: WriteLimits) -> Self {
-        Self { work: VecDeque::new(), size: 0, limits, paused: false, told: false, resume_due: false, finished: false }
+    pub(crate) const fn new(marks: Marks) -> Self {
+        Self { work: VecDeque::new(), size: 0, marks, finished: false }
     }
 
     pub(crate) const fn size(&self) -> usize {
@@ -75,21 +62,12 @@ impl<J> Outbox<J> {
         self.finished
     }
 
-    pub(crate) const fn is_paused(&self) -> bool {
-        self.paused
+    pub(crate) const fn marks(&self) -> &Marks {
+        &self.marks
     }
 
-    pub(crate) const fn limits(&self) -> WriteLimits {
-        self.limits
-    }
-
-    pub(crate) const fn is_over_high(&self) -> bool {
-        self.size > self.limits.high_water()
-    }
-
-    /// Changes the marks. It never resumes: that is for the next send.
-    pub(crate) fn set_limits(&mut self, limits: WriteLimits) {
-        self.limits = limits;
+    pub(crate) const fn marks_mut(&mut self) -> &mut Marks {
+        &mut self.marks
     }
 
     /// Queues a copy of `data`.
@@ -157,7 +135,7 @@ impl<J> Outbox<J> {
                 self.done();
             }
         }
-        self.resume_due = self.paused && self.size <= self.limits.low_water();
+        self.marks.sent(self.size);
     }
 
     /// The piece of work at the front is done.
@@ -171,8 +149,7 @@ impl<J> Outbox<J> {
     /// Drops everything that waits; the marks will tell nothing more.
     pub(crate) fn clear(&mut self) {
         self.size = 0;
-        self.paused = false;
-        self.told = false;
+        self.marks.forget();
         self.work = VecDeque::new();
     }
 
@@ -181,39 +158,6 @@ impl<J> Outbox<J> {
         let mut all = BytesMut::with_capacity(self.size);
         self.work.iter().filter_map(Work::bytes).for_each(|chunk| all.extend_from_slice(chunk));
         all.freeze()
-    }
-
-    /// Pauses if the size is over the high mark: to be called when bytes were added or the marks have changed.
-    pub(crate) fn latch(&mut self) {
-        if self.is_over_high() {
-            self.paused = true;
-            self.resume_due = false;
-        }
-    }
-
-    /// What the protocol must be told now, if anything; the next call tells what comes after it.
-    ///
-    /// A pause once latched is told even if the buffer has emptied since; the resume follows it.
-    pub(crate) fn tell(&mut self) -> Option<Mark> {
-        if !self.paused {
-            return None;
-        }
-        if !self.told {
-            self.told = true;
-            return Some(Mark::Pause);
-        }
-        if !self.resume_due {
-            return None;
-        }
-        self.paused = false;
-        self.told = false;
-        self.resume_due = false;
-        Some(Mark::Resume)
-    }
-
-    /// Whether `tell` has something to say.
-    pub(crate) const fn has_news(&self) -> bool {
-        self.paused && (!self.told || self.resume_due)
     }
 }
 

@@ -1,0 +1,33 @@
+//! What the kinds of byte stream differ in.
+
+use super::limits::WriteLimits;
+use super::marks::Marks;
+
+/// The kind of a byte stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Both directions: a socket.
+    #[default]
+    Duplex,
+    /// The read end of a pipe.
+    ReadPipe,
+    /// The write end of a pipe.
+    WritePipe,
+}
+
+impl Kind {
+    /// The marks to begin with. The writer of a pipe is resumed only when all has left.
+    pub(crate) const fn marks(self, limits: WriteLimits) -> Marks {
+        Marks::new(limits, matches!(self, Self::WritePipe))
+    }
+
+    /// Whether the end of file is sent by closing.
+    pub(crate) const fn closes_for_eof(self) -> bool {
+        matches!(self, Self::WritePipe)
+    }
+
+    /// Whether what is written while the buffer empties after `close()` is still sent.
+    pub(crate) const fn sends_while_closing(self) -> bool {
+        matches!(self, Self::Duplex)
+    }
+}
