@@ -10,18 +10,18 @@ use std::task::{Context, Poll, Waker, ready};
 use async_executor::Executor;
 use bytes::Bytes;
 use futures_lite::future;
-use smol::Task;
 use socket2::Socket;
 
 use crate::actor::delivery::{Payload, Receive};
-use crate::actor::mailbox::Mailbox;
+use crate::actor::mailbox::{Mailbox, Stop};
 use crate::actor::stream::{Setup, StreamActor};
 use crate::info::ExtraInfo;
 use crate::io::Halves;
 use crate::message::Event;
 use crate::protocol::sealed::Stream;
 use crate::protocol::{OnEof, StreamProtocol};
-use crate::transport::Transport;
+use crate::running::Running;
+use crate::transport::{Handle, Transport};
 
 /// A connection with its protocol: a future that runs it and resolves to the protocol when the connection is lost.
 ///
@@ -90,11 +90,11 @@ pub struct Parts<P> {
     pub unsent: Bytes,
 }
 
-impl<P: StreamProtocol<Transport>> Connection<P> {
+impl<P: StreamProtocol<T>, T: Handle> Connection<P, T> {
     /// Starts a protocol on an endpoint: `connection_made` is called here.
     pub(crate) fn start(protocol: P, halves: Halves, info: ExtraInfo, setup: Setup) -> Self {
         let actor = StreamActor::new(halves, info, setup);
-        let transport = Transport::new(actor.mailbox().clone());
+        let transport = T::new(actor.mailbox().clone());
         let mut running = Run { actor, protocol, swapped: None };
         let (actor, mut adapter) = running.split(&transport);
         actor.made(&mut adapter);
@@ -196,25 +196,29 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
 
 const RESOLVED: &str = "the connection has resolved already";
 
-impl<P: StreamProtocol<Transport>> Connection<P> {
+impl<P: StreamProtocol<T>, T: Clone + Send + 'static> Connection<P, T> {
     /// Runs the connection on smol's global executor: asyncio's pair of transport and protocol.
     ///
     /// The number of its threads is set by the environment variable `SMOL_THREADS`; it is one by default.
-    pub fn spawn(self) -> (Transport, Running<P>)
+    pub fn spawn(self) -> (T, Running<P>)
     where
         P: Send + 'static,
     {
-        let transport = self.transport.clone();
-        (transport.clone(), Running::new(smol::spawn(self), transport))
+        let (transport, stop) = (self.transport.clone(), self.stop());
+        (transport, Running::new(smol::spawn(self), stop))
     }
 
     /// Runs the connection on an executor of your own.
-    pub fn spawn_on<'a>(self, executor: &Executor<'a>) -> (Transport, Running<P>)
+    pub fn spawn_on<'a>(self, executor: &Executor<'a>) -> (T, Running<P>)
     where
         P: Send + 'a,
     {
-        let transport = self.transport.clone();
-        (transport.clone(), Running::new(executor.spawn(self), transport))
+        let (transport, stop) = (self.transport.clone(), self.stop());
+        (transport, Running::new(executor.spawn(self), stop))
+    }
+
+    fn stop(&self) -> Arc<dyn Stop> {
+        self.running.as_ref().expect(RESOLVED).actor.mailbox().clone()
     }
 }
 
@@ -290,49 +294,5 @@ impl<P: StreamProtocol<T>, T: 'static> Receive for Adapter<'_, P, T> {
 
     fn has_room(&mut self, _: &Waker) -> bool {
         true
-    }
-}
-
-/// A spawned connection: a future that resolves to the protocol.
-///
-/// # Dropping
-///
-/// Dropping it ends the connection as [`abort`](Transport::abort) does; [`detach`](Self::detach) lets it live.
-#[must_use = "dropping it ends the connection; detach it to let it live"]
-#[derive(Debug)]
-pub struct Running<P> {
-    /// Taken when it is detached or dropped.
-    task: Option<Task<P>>,
-    transport: Transport,
-}
-
-impl<P> Running<P> {
-    const fn new(task: Task<P>, transport: Transport) -> Self {
-        Self { task: Some(task), transport }
-    }
-
-    /// Lets the connection live on by itself.
-    pub fn detach(mut self) {
-        if let Some(task) = self.task.take() {
-            task.detach();
-        }
-    }
-}
-
-impl<P> Future for Running<P> {
-    type Output = P;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<P> {
-        let task = self.task.as_mut().expect("a task until it is dropped");
-        Pin::new(task).poll(cx)
-    }
-}
-
-impl<P> Drop for Running<P> {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            self.transport.abort();
-            task.detach();
-        }
     }
 }

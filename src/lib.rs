@@ -59,6 +59,7 @@ mod info;
 mod io;
 mod message;
 mod protocol;
+mod running;
 mod server;
 mod state;
 pub mod stats;
@@ -69,10 +70,11 @@ pub use address::Address;
 pub use connect::{
     Connect, ConnectSocket, Connecting, StreamSocket, connect_accepted_socket, connect_socket, create_connection,
 };
-pub use connection::{Connection, Parts, Running};
+pub use connection::{Connection, Parts};
 pub use info::{Addr, ExtraInfo, UnixAddr};
 pub use message::{Closed, Command, Event, Misuse, Written};
 pub use protocol::{Buffered, BufferedProtocol, OnEof, Protocol, StreamProtocol};
+pub use running::Running;
 pub use server::{CreateServer, CreatingServer, Listen, Server, ServerHandle, Serving, create_server};
 pub use state::limits::WriteLimits;
 pub use transport::Transport;

@@ -15,6 +15,11 @@ use crate::protocol::StreamProtocol;
 use crate::protocol::sealed::Stream;
 use crate::state::limits::WriteLimits;
 
+/// A handle of a stream actor.
+pub(crate) trait Handle: 'static {
+    fn new(mailbox: Arc<Mailbox>) -> Self;
+}
+
 /// The handle of a two-way stream transport.
 ///
 /// It is cheap to clone, can be used from every thread, and never blocks: its methods post to the actor that owns the
@@ -32,11 +37,13 @@ pub struct Transport {
     mailbox: Arc<Mailbox>,
 }
 
-impl Transport {
-    pub(crate) const fn new(mailbox: Arc<Mailbox>) -> Self {
+impl Handle for Transport {
+    fn new(mailbox: Arc<Mailbox>) -> Self {
         Self { mailbox }
     }
+}
 
+impl Transport {
     pub(crate) const fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }

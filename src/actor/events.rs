@@ -17,7 +17,7 @@ use crate::info::ExtraInfo;
 use crate::io::{async_io, socket};
 use crate::message::Event;
 use crate::protocol::OnEof;
-use crate::transport::Transport;
+use crate::transport::{Handle, Transport};
 
 /// Bytes that may lie in the queue before reading stops; the last receive may go over it.
 const ROOM: usize = 256 * 1024;

@@ -4,6 +4,7 @@
 //! the actor must do about it is derived from the same state, so nothing can be forgotten between the two.
 
 use std::any::Any;
+use std::fmt::Debug;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,6 +90,18 @@ pub(crate) trait SendSide {
     fn latch(&mut self) {
         let size = self.size();
         self.marks_mut().latch(size);
+    }
+}
+
+/// Ends a transport of whatever kind.
+pub(crate) trait Stop: Debug + Send + Sync {
+    /// `abort()`
+    fn stop(&self);
+}
+
+impl<W: SendSide + Debug + Send> Stop for Mailbox<W> {
+    fn stop(&self) {
+        self.abort(None);
     }
 }
 
