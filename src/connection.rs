@@ -90,9 +90,12 @@ pub struct Parts<P> {
     pub unsent: Bytes,
 }
 
-impl<P: StreamProtocol<T>, T: Handle> Connection<P, T> {
+impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
     /// Starts a protocol on an endpoint: `connection_made` is called here.
-    pub(crate) fn start(protocol: P, halves: Halves, info: ExtraInfo, setup: Setup) -> Self {
+    pub(crate) fn start(protocol: P, halves: Halves, info: ExtraInfo, setup: Setup) -> Self
+    where
+        T: Handle,
+    {
         let actor = StreamActor::new(halves, info, setup);
         let transport = T::new(actor.mailbox().clone());
         let mut running = Run { actor, protocol, swapped: None };
@@ -100,9 +103,7 @@ impl<P: StreamProtocol<T>, T: Handle> Connection<P, T> {
         actor.made(&mut adapter);
         Self { transport, running: Some(running) }
     }
-}
 
-impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
     /// The handle; clone it to keep it.
     pub const fn transport(&self) -> &T {
         &self.transport

@@ -8,11 +8,15 @@ pub(crate) mod async_io;
 pub(crate) mod clock;
 pub(crate) mod errors;
 pub(crate) mod memory;
+#[cfg(unix)]
+pub(crate) mod pipe;
 pub(crate) mod scratch;
 pub(crate) mod socket;
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -78,6 +82,12 @@ pub(crate) trait Outlet: Debug + Send + Sync {
 
     /// The socket, for its options.
     fn socket(&self) -> Option<SockRef<'_>>;
+
+    /// The descriptor, for whatever it can tell.
+    #[cfg(unix)]
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// Both halves of one endpoint; there is no outlet where nothing can be sent.

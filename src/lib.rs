@@ -58,6 +58,8 @@ mod connection;
 mod info;
 mod io;
 mod message;
+#[cfg(unix)]
+mod pipe;
 mod protocol;
 mod running;
 mod server;
@@ -73,11 +75,13 @@ pub use connect::{
 pub use connection::{Connection, Parts};
 pub use info::{Addr, ExtraInfo, UnixAddr};
 pub use message::{Closed, Command, Event, Misuse, Written};
+#[cfg(unix)]
+pub use pipe::{ConnectReadPipe, ConnectWritePipe, connect_read_pipe, connect_write_pipe};
 pub use protocol::{Buffered, BufferedProtocol, OnEof, Protocol, StreamProtocol};
 pub use running::Running;
 pub use server::{CreateServer, CreatingServer, Listen, Server, ServerHandle, Serving, create_server};
 pub use state::limits::WriteLimits;
-pub use transport::Transport;
+pub use transport::{ReadTransport, Transport, WriteTransport};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::message::Event;
-use crate::transport::Transport;
+use crate::transport::{ReadTransport, Transport, WriteTransport};
 
 /// What to do when the peer has finished sending.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub enum OnEof {
 /// what a callback asks of its transport takes effect before the next callback. A panic in a callback ends this
 /// transport only: `connection_lost` is called with an error, and whoever awaits the connection gets the panic.
 ///
-/// `T` is the handle that the callbacks are given: [`Transport`] for two-way streams.
+/// `T` is the handle that the callbacks are given: [`Transport`] for two-way streams, [`ReadTransport`] and
+/// [`WriteTransport`] for pipes.
 ///
 /// # Examples
 ///
@@ -190,6 +191,8 @@ macro_rules! stream_protocol {
 }
 
 stream_protocol!(Transport);
+stream_protocol!(ReadTransport);
+stream_protocol!(WriteTransport);
 
 macro_rules! forward_common {
     ($trait:ident) => {

@@ -1,4 +1,4 @@
-//! The handle of a stream.
+//! The handles of streams.
 
 use std::fmt;
 use std::io;
@@ -14,6 +14,12 @@ use crate::message::{Closed, Command, Written};
 use crate::protocol::StreamProtocol;
 use crate::protocol::sealed::Stream;
 use crate::state::limits::WriteLimits;
+
+mod read;
+mod write;
+
+pub use read::ReadTransport;
+pub use write::WriteTransport;
 
 /// A handle of a stream actor.
 pub(crate) trait Handle: 'static {

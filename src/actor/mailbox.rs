@@ -18,6 +18,7 @@ use super::write_side::{Chunk, WriteSide};
 use crate::info::ExtraInfo;
 use crate::io::{Flow, Outlet};
 use crate::message::{Misuse, Written};
+use crate::state::kind::Kind;
 use crate::state::lifecycle::{Input, Lifecycle, State};
 use crate::state::limits::WriteLimits;
 use crate::state::marks::Marks;
@@ -289,6 +290,35 @@ impl Mailbox {
     /// Bytes that were accepted and not sent.
     pub(crate) fn unsent(&self) -> Bytes {
         self.lock().write.outbox.unsent()
+    }
+}
+
+/// For handles with a descriptor.
+#[cfg(unix)]
+impl Mailbox {
+    pub(crate) fn with_descriptor<R>(&self, f: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> R) -> Option<R> {
+        let outlet = self.outlet()?;
+        let descriptor = outlet.descriptor()?;
+        Some(f(descriptor))
+    }
+}
+
+/// For the actor of a byte stream.
+impl Mailbox {
+    pub(crate) fn kind(&self) -> Kind {
+        self.lock().write.kind()
+    }
+
+    /// The writer of a pipe has gone: `eof_received` follows, and then the end, whatever it answers.
+    pub(crate) fn hang_up(&self) {
+        self.lock().lifecycle.step(Input::HangUp);
+    }
+
+    /// The reader of a pipe has gone: that is an error only for what it has not read.
+    pub(crate) fn reader_gone(&self) {
+        let mut inner = self.lock();
+        let exc = (!inner.write.is_empty()).then(|| io::ErrorKind::BrokenPipe.into());
+        inner.end(exc);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::io::scratch::SIZE;
 use crate::io::{Endpoint, Flow, Recv};
 use crate::message::Event;
 use crate::protocol::OnEof;
+use crate::state::kind::Kind;
 
 /// Short reads of one turn.
 const READS: usize = 16;
@@ -60,9 +61,19 @@ fn receive(cx: &mut Context<'_>, endpoint: &mut dyn Endpoint, delivery: &mut Del
     }
 }
 
+/// What the end of file means is what the kinds of stream differ in most.
 fn end_of_file(delivery: &mut Delivery<'_>) {
-    if delivery.deliver(Event::EofReceived) == OnEof::Close {
-        delivery.mailbox.close();
-        delivery.settle();
+    match delivery.mailbox.kind() {
+        Kind::Duplex => {
+            if delivery.deliver(Event::EofReceived) == OnEof::Close {
+                delivery.mailbox.close();
+                delivery.settle();
+            }
+        }
+        Kind::ReadPipe => {
+            delivery.mailbox.hang_up();
+            delivery.deliver(Event::EofReceived);
+        }
+        Kind::WritePipe => delivery.mailbox.reader_gone(),
     }
 }

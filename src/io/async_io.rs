@@ -1,5 +1,6 @@
-//! Sockets on async-io: portable, for every executor, and the reference for other backends.
+//! Descriptors on async-io: portable, for every executor, and the reference for other backends.
 
+use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,55 +12,138 @@ use super::errors::unless_blocked;
 use super::scratch::Scratch;
 use super::{Endpoint, Flow, Halves, Outlet, Recv, socket};
 
-/// A stream socket that registers with async-io when it first has to wait.
+/// What async-io can wait for on this platform.
+#[cfg(unix)]
+pub(crate) use std::os::fd::AsFd as AsSource;
+#[cfg(windows)]
+pub(crate) use std::os::windows::io::AsSocket as AsSource;
+
+/// A descriptor of a byte stream, in non-blocking mode.
+pub(crate) trait Stream: AsSource + Debug + Send + Sync + Sized + 'static {
+    /// Receives what is there; 0 is the end of file.
+    fn recv(&self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends what the system takes at once.
+    fn send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends the end of file.
+    fn finish(&self) -> io::Result<()>;
+
+    fn socket(&self) -> Option<SockRef<'_>> {
+        None
+    }
+
+    fn into_socket(self) -> Option<Socket> {
+        None
+    }
+}
+
+impl Stream for Socket {
+    fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        socket::recv(self, buf)
+    }
+
+    fn send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        socket::send(self, bufs)
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        socket::finish(self)
+    }
+
+    fn socket(&self) -> Option<SockRef<'_>> {
+        Some(SockRef::from(self))
+    }
+
+    fn into_socket(self) -> Option<Socket> {
+        Some(self)
+    }
+}
+
+/// Both halves of a descriptor that is non-blocking already.
+pub(crate) fn halves<S: Stream>(stream: S) -> Halves {
+    let stream = Arc::new(stream);
+    (Box::new(StreamEndpoint::new(stream.clone())), Some(Arc::new(StreamOutlet(stream))))
+}
+
+/// How a descriptor is waited for.
 #[derive(Debug)]
-struct SocketEndpoint {
-    binding: Binding,
+pub(crate) enum Binding<S> {
+    /// Not at all so far.
+    Unbound(Arc<S>),
+    AsyncIo(Async<Arc<S>>),
+    /// It cannot be waited for, and never blocks: the likes of `/dev/null`.
+    Always(Arc<S>),
+}
+
+impl<S: Stream> Binding<S> {
+    pub(crate) fn stream(&self) -> &S {
+        match self {
+            Self::Unbound(stream) | Self::Always(stream) => stream,
+            Self::AsyncIo(io) => io.get_ref(),
+        }
+    }
+
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.bind()?;
+        match self {
+            Self::AsyncIo(io) => io.poll_readable(cx),
+            Self::Unbound(_) | Self::Always(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    pub(crate) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.bind()?;
+        match self {
+            Self::AsyncIo(io) => io.poll_writable(cx),
+            Self::Unbound(_) | Self::Always(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Registers when it first has to wait.
+    fn bind(&mut self) -> io::Result<()> {
+        if let Self::Unbound(stream) = self {
+            *self = match Async::new_nonblocking(stream.clone()) {
+                Ok(io) => Self::AsyncIo(io),
+                Err(err) if cannot_wait(&err) => Self::Always(stream.clone()),
+                Err(err) => return Err(err),
+            };
+        }
+        Ok(())
+    }
+
+    fn into_stream(self) -> Option<S> {
+        let stream = match self {
+            Self::Unbound(stream) | Self::Always(stream) => stream,
+            Self::AsyncIo(io) => io.into_inner().ok()?,
+        };
+        Arc::into_inner(stream)
+    }
+}
+
+/// epoll's answer for what is always ready.
+fn cannot_wait(err: &io::Error) -> bool {
+    cfg!(unix) && err.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// The receiving half, which also waits.
+#[derive(Debug)]
+pub(crate) struct StreamEndpoint<S> {
+    binding: Binding<S>,
     /// Receiving is worth a try without waiting: readiness was reported, or the last read came back full.
     hot: bool,
     eof: bool,
 }
 
-#[derive(Debug)]
-enum Binding {
-    Unbound(Arc<Socket>),
-    AsyncIo(Async<Arc<Socket>>),
-}
-
-#[derive(Debug)]
-struct SocketOutlet(Arc<Socket>);
-
-/// Both halves of a socket that is non-blocking already.
-pub(crate) fn halves(socket: Socket) -> Halves {
-    let socket = Arc::new(socket);
-    let binding = Binding::Unbound(socket.clone());
-    (Box::new(SocketEndpoint { binding, hot: false, eof: false }), Some(Arc::new(SocketOutlet(socket))))
-}
-
-impl Binding {
-    fn socket(&self) -> &Socket {
-        match self {
-            Self::Unbound(socket) => socket,
-            Self::AsyncIo(io) => io.get_ref(),
-        }
+impl<S: Stream> StreamEndpoint<S> {
+    pub(crate) const fn new(stream: Arc<S>) -> Self {
+        Self { binding: Binding::Unbound(stream), hot: false, eof: false }
     }
 
-    fn bound(&mut self) -> io::Result<&Async<Arc<Socket>>> {
-        if let Self::Unbound(socket) = self {
-            *self = Self::AsyncIo(Async::new_nonblocking(socket.clone())?);
-        }
-        match self {
-            Self::AsyncIo(io) => Ok(io),
-            Self::Unbound(_) => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
-}
-
-impl SocketEndpoint {
     /// Reads once into `buf`. None if nothing was there: then the next `poll_recv_ready` waits.
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         self.hot = false;
-        let received = unless_blocked(socket::recv(self.binding.socket(), buf))?;
+        let received = unless_blocked(self.binding.stream().recv(buf))?;
         if let Some(count) = received {
             self.hot = count == buf.len();
             self.eof = count == 0 && !buf.is_empty();
@@ -76,8 +160,7 @@ impl SocketEndpoint {
                 Some(0) => return Ok(Recv::Eof),
                 Some(count) => {
                     budget -= count;
-                    let flow = f(&scratch[..count]);
-                    if flow == Flow::Stop {
+                    if f(&scratch[..count]) == Flow::Stop {
                         break;
                     }
                     if !self.hot {
@@ -90,10 +173,10 @@ impl SocketEndpoint {
     }
 }
 
-impl Endpoint for SocketEndpoint {
+impl<S: Stream> Endpoint for StreamEndpoint<S> {
     fn poll_recv_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.hot && !self.eof {
-            ready!(self.binding.bound()?.poll_readable(cx))?;
+            ready!(self.binding.poll_readable(cx))?;
             self.hot = true;
         }
         Poll::Ready(Ok(()))
@@ -125,7 +208,7 @@ impl Endpoint for SocketEndpoint {
     }
 
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.binding.bound()?.poll_writable(cx)
+        self.binding.poll_writable(cx)
     }
 
     // One-shot readiness asks for nothing while nobody polls.
@@ -136,24 +219,29 @@ impl Endpoint for SocketEndpoint {
     }
 
     fn into_socket(self: Box<Self>) -> Option<Socket> {
-        let socket = match self.binding {
-            Binding::Unbound(socket) => socket,
-            Binding::AsyncIo(io) => io.into_inner().ok()?,
-        };
-        Arc::into_inner(socket)
+        self.binding.into_stream()?.into_socket()
     }
 }
 
-impl Outlet for SocketOutlet {
+/// The sending half.
+#[derive(Debug)]
+pub(crate) struct StreamOutlet<S>(pub(crate) Arc<S>);
+
+impl<S: Stream> Outlet for StreamOutlet<S> {
     fn try_send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        socket::send(&self.0, bufs)
+        self.0.send(bufs)
     }
 
     fn finish(&self) -> io::Result<()> {
-        socket::finish(&self.0)
+        self.0.finish()
     }
 
     fn socket(&self) -> Option<SockRef<'_>> {
-        Some(SockRef::from(&*self.0))
+        self.0.socket()
+    }
+
+    #[cfg(unix)]
+    fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 }
