@@ -11,12 +11,19 @@ use std::thread;
 
 use bytes::Bytes;
 use smol_transports::stats::stats;
-use smol_transports::{Listen, Protocol, Transport, Written, create_server};
+use smol_transports::{
+    Addr, DatagramProtocol, DatagramTransport, Listen, Protocol, Transport, Written, create_datagram_endpoint,
+    create_server,
+};
 use socket2::{Domain, Socket, Type};
 
 const USAGE: &str = "\
 usage: bench_server --listen tcp:ADDR|unix:PATH|udp:ADDR [options]
   --mode echo|sink|source  send back what arrives (default), discard it, or send all the time
+  --backend driver|async-io|smol
+                           where connections run: on driver threads (default), in the main thread on async-io, or
+                           on an executor of smol's
+  --threads N              driver threads, or threads of the executor; 1 by default
   --send-buffer BYTES      what the system may keep of what is sent; small ones make sends come short
   --stats                  at the end of standard input print `made=N lost=N alive=N` and exit
   --help                   print this";
@@ -79,11 +86,23 @@ enum Mode {
 
 enum Endpoint {
     Tcp(String),
+    #[cfg(unix)]
+    Unix(String),
+    Udp(String),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Backend {
+    Driver,
+    AsyncIo,
+    Smol,
 }
 
 struct Options {
     listen: Endpoint,
     mode: Mode,
+    backend: Backend,
+    threads: usize,
     send_buffer: Option<usize>,
     stats: bool,
 }
@@ -91,26 +110,43 @@ struct Options {
 /// The options; none if help was asked for.
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
     let (mut listen, mut mode, mut send_buffer, mut stats) = (None, Mode::Echo, None, false);
+    let (mut backend, mut threads) = (Backend::Driver, 1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
         match arg.as_str() {
             "--listen" => listen = Some(parse_endpoint(&value()?)?),
             "--mode" => mode = parse_mode(&value()?)?,
-            "--send-buffer" => send_buffer = Some(parse_size(&value()?)?),
+            "--backend" => backend = parse_backend(&value()?)?,
+            "--threads" => threads = parse_number(&value()?)?,
+            "--send-buffer" => send_buffer = Some(parse_number(&value()?)?),
             "--stats" => stats = true,
             "--help" | "-h" => return Ok(None),
             _ => return Err(format!("unknown option {arg:?}\n{USAGE}")),
         }
     }
     let listen = listen.ok_or_else(|| format!("--listen is missing\n{USAGE}"))?;
-    Ok(Some(Options { listen, mode, send_buffer, stats }))
+    Ok(Some(Options { listen, mode, backend, threads, send_buffer, stats }))
 }
 
 fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
     match text.split_once(':') {
         Some(("tcp", addr)) => Ok(Endpoint::Tcp(addr.to_owned())),
-        Some((kind @ ("unix" | "udp" | "tls"), _)) => Err(format!("{kind}: not yet supported")),
-        _ => Err(format!("{text:?} is not an address of the form tcp:HOST:PORT\n{USAGE}")),
+        #[cfg(unix)]
+        Some(("unix", path)) => Ok(Endpoint::Unix(path.to_owned())),
+        Some(("udp", addr)) => Ok(Endpoint::Udp(addr.to_owned())),
+        #[cfg(not(unix))]
+        Some(("unix", _)) => Err("unix: not supported on this platform".to_owned()),
+        Some(("tls", _)) => Err("tls: not yet supported".to_owned()),
+        _ => Err(format!("{text:?} is not an address of the form tcp:HOST:PORT, unix:PATH or udp:HOST:PORT\n{USAGE}")),
+    }
+}
+
+fn parse_backend(text: &str) -> Result<Backend, String> {
+    match text {
+        "driver" => Ok(Backend::Driver),
+        "async-io" => Ok(Backend::AsyncIo),
+        "smol" => Ok(Backend::Smol),
+        _ => Err(format!("unknown backend {text:?}\n{USAGE}")),
     }
 }
 
@@ -123,39 +159,106 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
     }
 }
 
-fn parse_size(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a number of bytes\n{USAGE}"))
+fn parse_number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number\n{USAGE}"))
 }
 
 /// Serves on the endpoint until the process is ended.
 async fn run(options: Options) -> io::Result<()> {
-    let Endpoint::Tcp(addr) = &options.listen;
-    let listen = match options.send_buffer {
-        None => Listen::from(addr),
-        Some(size) => Listen::from(with_send_buffer(addr, size)?),
-    };
     match options.mode {
-        Mode::Echo => serve(listen, options.stats, || Echo).await,
-        Mode::Sink => serve(listen, options.stats, || Sink).await,
+        Mode::Echo => serve(options, || Echo).await,
+        Mode::Sink => serve(options, || Sink).await,
         Mode::Source => {
             let block: Bytes = (0..BLOCK).map(|n| (n % 251) as u8).collect();
-            serve(listen, options.stats, || Source { block: block.clone() }).await
+            serve(options, move || Source { block: block.clone() }).await
         }
     }
 }
 
-async fn serve<F, P>(listen: Listen, stats: bool, factory: F) -> io::Result<()>
+async fn serve<F, P>(options: Options, factory: F) -> io::Result<()>
 where
-    F: FnMut() -> P,
+    F: FnMut() -> P + Send + 'static,
     P: Protocol + Send + 'static,
 {
+    let listen = match &options.listen {
+        Endpoint::Udp(addr) => return serve_udp(addr, &options).await,
+        #[cfg(unix)]
+        Endpoint::Unix(path) => Listen::from(smol_transports::UnixAddr::from(path)),
+        Endpoint::Tcp(addr) => match options.send_buffer {
+            None => Listen::from(addr),
+            Some(size) => Listen::from(with_send_buffer(addr, size)?),
+        },
+    };
     let server = create_server(factory, listen).await?;
-    println!("listening on tcp:{}", server.local_addr()?);
+    for socket in server.sockets() {
+        let kind = if socket.as_inet().is_some() { "tcp" } else { "unix" };
+        announce(kind, &socket, &options)?;
+    }
+    match options.backend {
+        Backend::Driver => server.serve_forever().await,
+        Backend::AsyncIo => server.serve_local().await,
+        Backend::Smol => server.serve_on(executor(options.threads)).await,
+    }
+}
+
+/// An executor that threads of its own run, for as long as the process lives.
+fn executor(threads: usize) -> &'static smol::Executor<'static> {
+    let executor: &smol::Executor<'static> = Box::leak(Box::new(smol::Executor::new()));
+    for _ in 0..threads {
+        thread::spawn(|| smol::block_on(executor.run(smol::future::pending::<()>())));
+    }
+    executor
+}
+
+/// Answers every datagram to its sender.
+struct Answer;
+
+impl DatagramProtocol for Answer {
+    fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], addr: &Addr) {
+        transport.send_to(data, addr.clone());
+    }
+
+    fn pause_writing(&mut self, transport: &DatagramTransport) {
+        transport.pause_reading();
+    }
+
+    fn resume_writing(&mut self, transport: &DatagramTransport) {
+        transport.resume_reading();
+    }
+}
+
+async fn serve_udp(addr: &str, options: &Options) -> io::Result<()> {
+    let endpoint = create_datagram_endpoint(Answer).local_addr(addr).await?;
+    let sockname = endpoint.transport().extra_info().sockname().cloned();
+    announce("udp", &sockname.ok_or(io::ErrorKind::AddrNotAvailable)?, options)?;
+    let _protocol = match options.backend {
+        Backend::Driver => endpoint.spawn().1.await,
+        Backend::AsyncIo => endpoint.await,
+        Backend::Smol => endpoint.spawn_on(executor(options.threads)).1.await,
+    };
+    Ok(())
+}
+
+fn announce(kind: &str, addr: &Addr, options: &Options) -> io::Result<()> {
+    println!("listening on {kind}:{addr}");
     io::stdout().flush()?;
-    if stats {
+    if options.stats {
         thread::spawn(report_at_end);
     }
-    server.serve_forever().await
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn start_threads(options: &Options) -> io::Result<()> {
+    if options.backend != Backend::Driver {
+        return Ok(());
+    }
+    smol_transports::driver::configure().threads(options.threads).start()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn start_threads(_: &Options) -> io::Result<()> {
+    Ok(())
 }
 
 /// A bound socket whose send buffer its connections inherit.
@@ -187,7 +290,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match smol::block_on(run(options)) {
+    match start_threads(&options).and_then(|()| smol::block_on(run(options))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("bench_server: {err}");

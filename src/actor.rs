@@ -31,11 +31,18 @@
 //! ```
 
 pub(crate) mod cause;
+pub(crate) mod datagram;
+pub(crate) mod datagram_side;
 pub(crate) mod delivery;
 mod events;
 pub(crate) mod mailbox;
+#[cfg(unix)]
+pub(crate) mod process;
+mod queue;
 pub(crate) mod read_side;
 pub(crate) mod stream;
 pub(crate) mod write_side;
 
-pub use events::{Actor, Events, open};
+pub use events::{Actor, DatagramActor, DatagramEvents, Events, open, open_datagram};
+#[cfg(unix)]
+pub use events::{ProcessActor, ProcessEvents, open_process, open_read_pipe, open_write_pipe};

@@ -42,7 +42,10 @@ impl Address {
         let (host, port) = match self.0 {
             Kind::Resolved(addrs) => return non_empty(addrs, "an empty list of addresses"),
             Kind::Host(host, port) => (host, port),
-            Kind::Text(text) => split(&text)?,
+            Kind::Text(text) => match text.parse() {
+                Ok(addr) => return Ok(vec![addr]),
+                Err(_) => split(&text)?,
+            },
         };
         if host.is_empty() {
             return Ok(empty.addresses(port));
@@ -70,9 +73,6 @@ fn non_empty(addrs: Vec<SocketAddr>, text: &str) -> io::Result<Vec<SocketAddr>> 
 /// Splits `host:port`; an IPv6 address stands in brackets.
 fn split(text: &str) -> io::Result<(String, u16)> {
     let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{why}: {text:?}"));
-    if let Ok(addr) = text.parse::<SocketAddr>() {
-        return Ok((addr.ip().to_string(), addr.port()));
-    }
     let (host, port) = text.rsplit_once(':').ok_or_else(|| invalid("no port in the address"))?;
     let port = port.parse().map_err(|_| invalid("the port is not a number below 65536"))?;
     if host.contains(':') {

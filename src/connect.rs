@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,13 +14,15 @@ use socket2::{Socket, Type};
 use crate::actor::stream::Setup;
 use crate::address::Address;
 use crate::connection::Connection;
-use crate::info::ExtraInfo;
+use crate::deferred::Deferred;
+use crate::deferred::sealed::Build;
+use crate::info::{Addr, ExtraInfo};
 use crate::io::{async_io as backend, socket};
 use crate::protocol::StreamProtocol;
 use crate::state::limits::WriteLimits;
 use crate::transport::Transport;
 
-mod attempts;
+pub(crate) mod attempts;
 
 use attempts::Plan;
 
@@ -157,7 +159,7 @@ fn check(socket: Socket) -> io::Result<Socket> {
     if socket.r#type()? != Type::STREAM {
         return invalid("a stream socket was expected");
     }
-    #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "cygwin")))]
+    #[cfg(not(any(windows, target_os = "openbsd", target_os = "haiku", target_os = "cygwin")))]
     if socket.is_listener().unwrap_or(false) {
         return invalid("the socket is listening, not connected");
     }
@@ -181,19 +183,24 @@ impl Options {
         socket: Socket,
         prepare: impl FnOnce(ExtraInfo, &mut Setup) -> ExtraInfo,
     ) -> io::Result<Connection<P>> {
-        socket::adopt(&socket)?;
-        let info = ExtraInfo::of_socket(&socket);
+        let info = self.adopt(&socket)?;
         let mut setup = Setup { limits: self.limits, close_timeout: self.close_timeout, ..Setup::default() };
         let info = prepare(info, &mut setup);
-        self.apply(&socket, &info)?;
         Ok(Connection::start(protocol, backend::halves(socket), info, setup))
     }
 
-    /// Sets the options of TCP. A peer that has gone already must not hide the reason of its going.
-    fn apply(&self, socket: &Socket, info: &ExtraInfo) -> io::Result<()> {
-        if info.sockname().and_then(|addr| addr.as_inet()).is_none() {
-            return Ok(());
+    /// Makes a socket ready for an actor.
+    pub(crate) fn adopt(&self, socket: &Socket) -> io::Result<ExtraInfo> {
+        socket::adopt(socket)?;
+        let info = ExtraInfo::of_socket(socket);
+        if info.sockname().and_then(Addr::as_inet).is_some() {
+            self.set_tcp_options(socket)?;
         }
+        Ok(info)
+    }
+
+    /// A peer that has gone already must not hide the reason of its going.
+    fn set_tcp_options(&self, socket: &Socket) -> io::Result<()> {
         if self.keep_alive {
             socket.set_keepalive(true)?;
         }
@@ -207,22 +214,27 @@ impl Options {
 /// The options that every builder of a stream transport has.
 macro_rules! stream_options {
     () => {
+        $crate::connect::buffer_options!();
+
         /// Sends small segments at once (`TCP_NODELAY`); on by default.
-        #[must_use]
         pub const fn nodelay(mut self, on: bool) -> Self {
             self.options.delay = !on;
             self
         }
 
         /// Has the system probe an idle connection (`SO_KEEPALIVE`); off by default.
-        #[must_use]
         pub const fn keep_alive(mut self, on: bool) -> Self {
             self.options.keep_alive = on;
             self
         }
+    };
+}
+pub(crate) use stream_options;
 
+/// Those of them that are not about TCP.
+macro_rules! buffer_options {
+    () => {
         /// The marks of the write buffer that the transport begins with.
-        #[must_use]
         pub const fn write_limits(mut self, limits: WriteLimits) -> Self {
             self.options.limits = limits;
             self
@@ -230,14 +242,13 @@ macro_rules! stream_options {
 
         /// How long the sending of what is buffered may take after `close()`. After that the transport is aborted, and
         /// `connection_lost` gets [`TimedOut`](io::ErrorKind::TimedOut). No limit by default.
-        #[must_use]
         pub const fn close_timeout(mut self, limit: Duration) -> Self {
             self.options.close_timeout = Some(limit);
             self
         }
     };
 }
-pub(crate) use stream_options;
+pub(crate) use buffer_options;
 
 /// A TCP connection to be opened; made by [`create_connection`].
 #[must_use = "nothing happens until it is awaited"]
@@ -286,16 +297,31 @@ impl<P: StreamProtocol<Transport>> IntoFuture for Connect<P> {
 
     fn into_future(self) -> Connecting<P> {
         let Self { protocol, addr, local, plan, options } = self;
-        let connect = Box::pin(plan.connect(addr, local));
-        Connecting { start: Some((protocol, options)), connect }
+        Connecting::new(protocol, options, async move {
+            let (socket, peer) = plan.connect(addr, local).await?;
+            Ok((socket, Some(peer.into())))
+        })
     }
 }
 
-/// The future of a [`Connect`].
+/// The future of a builder that connects.
 #[must_use = "nothing happens until it is awaited"]
 pub struct Connecting<P> {
     start: Option<(P, Options)>,
-    connect: Pin<Box<dyn Future<Output = io::Result<(Socket, SocketAddr)>> + Send>>,
+    connect: Pin<Box<dyn Future<Output = io::Result<Connected>> + Send>>,
+}
+
+/// A socket, and the address of its peer if that cannot be asked from the socket.
+type Connected = (Socket, Option<Addr>);
+
+impl<P> Connecting<P> {
+    pub(crate) fn new(
+        protocol: P,
+        options: Options,
+        connect: impl Future<Output = io::Result<Connected>> + Send + 'static,
+    ) -> Self {
+        Self { start: Some((protocol, options)), connect: Box::pin(connect) }
+    }
 }
 
 impl<P: StreamProtocol<Transport>> Future for Connecting<P> {
@@ -305,7 +331,7 @@ impl<P: StreamProtocol<Transport>> Future for Connecting<P> {
         let this = self.get_mut();
         let (socket, peer) = ready!(this.connect.as_mut().poll(cx))?;
         let (protocol, options) = this.start.take().expect("the future has resolved already");
-        Poll::Ready(options.start(protocol, socket, |info, _| info.with_peername(Some(peer.into()))))
+        Poll::Ready(options.start(protocol, socket, |info, _| info.with_peername(peer)))
     }
 }
 
@@ -331,12 +357,20 @@ impl<P> ConnectSocket<P> {
     stream_options!();
 }
 
+impl<P: StreamProtocol<Transport>> Build for ConnectSocket<P> {
+    type Output = io::Result<Connection<P>>;
+
+    fn build(self) -> Self::Output {
+        let Self { protocol, socket, options } = self;
+        options.start(protocol, socket?, |info, _| info)
+    }
+}
+
 impl<P: StreamProtocol<Transport>> IntoFuture for ConnectSocket<P> {
     type Output = io::Result<Connection<P>>;
-    type IntoFuture = std::future::Ready<Self::Output>;
+    type IntoFuture = Deferred<Self>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        let Self { protocol, socket, options } = self;
-        std::future::ready(socket.and_then(|socket| options.start(protocol, socket, |info, _| info)))
+    fn into_future(self) -> Deferred<Self> {
+        Deferred::new(self)
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use async_executor::Executor;
 use bytes::Bytes;
@@ -13,14 +13,14 @@ use futures_lite::future;
 use socket2::Socket;
 
 use crate::actor::delivery::{Payload, Receive};
-use crate::actor::mailbox::{Mailbox, Stop};
+use crate::actor::mailbox::{Parcel, Stop};
 use crate::actor::stream::{Setup, StreamActor};
 use crate::info::ExtraInfo;
 use crate::io::Halves;
 use crate::message::Event;
 use crate::protocol::sealed::Stream;
 use crate::protocol::{OnEof, StreamProtocol};
-use crate::running::Running;
+use crate::running::{Running, spawn};
 use crate::transport::{Handle, Transport};
 
 /// A connection with its protocol: a future that runs it and resolves to the protocol when the connection is lost.
@@ -186,6 +186,11 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
         .await
     }
 
+    /// Polls to the end, and keeps the protocol here.
+    pub(crate) fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.running.as_mut().expect(RESOLVED).poll(cx, &self.transport)
+    }
+
     /// Polls to the end; a panic of a callback is given back instead of resumed.
     pub(crate) fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<P, Payload>> {
         let running = self.running.as_mut().expect(RESOLVED);
@@ -198,15 +203,15 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
 const RESOLVED: &str = "the connection has resolved already";
 
 impl<P: StreamProtocol<T>, T: Clone + Send + 'static> Connection<P, T> {
-    /// Runs the connection on smol's global executor: asyncio's pair of transport and protocol.
+    /// Runs the connection in the background: asyncio's pair of transport and protocol.
     ///
-    /// The number of its threads is set by the environment variable `SMOL_THREADS`; it is one by default.
+    /// It runs on the driver threads, see [`driver`](crate::driver), or on smol's global executor where there are none.
     pub fn spawn(self) -> (T, Running<P>)
     where
         P: Send + 'static,
     {
         let (transport, stop) = (self.transport.clone(), self.stop());
-        (transport, Running::new(smol::spawn(self), stop))
+        (transport, Running::new(spawn(self), stop))
     }
 
     /// Runs the connection on an executor of your own.
@@ -252,9 +257,8 @@ impl<P: StreamProtocol<T>, T: fmt::Debug + 'static> fmt::Debug for Connection<P,
 
 impl<P: StreamProtocol<T>, T: 'static> Run<P, T> {
     fn split<'a>(&'a mut self, transport: &'a T) -> (&'a mut StreamActor, Adapter<'a, P, T>) {
-        let mailbox = self.actor.mailbox().clone();
         let Self { actor, protocol, swapped } = self;
-        (actor, Adapter { transport, protocol, swapped, mailbox })
+        (actor, Adapter { transport, protocol, swapped })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, transport: &T) -> Poll<()> {
@@ -268,14 +272,10 @@ struct Adapter<'a, P, T> {
     transport: &'a T,
     protocol: &'a mut P,
     swapped: &'a mut Option<Box<dyn Stream<T> + Send>>,
-    mailbox: Arc<Mailbox>,
 }
 
 impl<P: StreamProtocol<T>, T: 'static> Adapter<'_, P, T> {
     fn present(&mut self) -> &mut dyn Stream<T> {
-        if let Some(parcel) = self.mailbox.take_protocol() {
-            *self.swapped = parcel.downcast().ok().map(|protocol| *protocol);
-        }
         match self.swapped {
             Some(protocol) => &mut **protocol,
             None => self.protocol,
@@ -284,6 +284,10 @@ impl<P: StreamProtocol<T>, T: 'static> Adapter<'_, P, T> {
 }
 
 impl<P: StreamProtocol<T>, T: 'static> Receive for Adapter<'_, P, T> {
+    fn renew(&mut self, protocol: Parcel) {
+        *self.swapped = protocol.downcast().ok().map(|protocol| *protocol);
+    }
+
     fn event(&mut self, event: Event<'_>) -> OnEof {
         let transport = self.transport;
         self.present().event(transport, event)
@@ -291,9 +295,5 @@ impl<P: StreamProtocol<T>, T: 'static> Receive for Adapter<'_, P, T> {
 
     fn buffer(&mut self, size_hint: usize) -> Option<&mut [u8]> {
         self.present().buffer(size_hint)
-    }
-
-    fn has_room(&mut self, _: &Waker) -> bool {
-        true
     }
 }

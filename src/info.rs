@@ -1,10 +1,11 @@
 //! What is known about a transport besides its bytes.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use socket2::{SockAddr, Socket};
+use socket2::{SockAddr, Socket, Type};
 
 /// The address of one end of a socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +18,19 @@ pub enum Addr {
 }
 
 /// The address of a Unix socket: a path, an abstract name (Linux), or none.
+///
+/// It is made from a path, or by [`abstract_name`](Self::abstract_name). A path that begins with a zero byte is an
+/// abstract name, as in Python.
+///
+/// # Examples
+///
+/// ```
+/// use std::path::Path;
+/// use smol_transports::UnixAddr;
+///
+/// assert_eq!(UnixAddr::from("/run/echo.sock").as_pathname(), Some(Path::new("/run/echo.sock")));
+/// assert_eq!(UnixAddr::abstract_name("echo"), UnixAddr::from("\0echo"));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UnixAddr(Name);
 
@@ -29,6 +43,12 @@ enum Name {
 }
 
 impl UnixAddr {
+    /// A name that is no file: it goes with the socket. Linux only; elsewhere its use is an error.
+    #[must_use]
+    pub fn abstract_name(name: impl AsRef<[u8]>) -> Self {
+        Self(Name::Abstract(name.as_ref().into()))
+    }
+
     /// The path, if it has one.
     #[must_use]
     pub fn as_pathname(&self) -> Option<&Path> {
@@ -116,9 +136,49 @@ impl fmt::Display for UnixAddr {
     }
 }
 
+impl From<PathBuf> for UnixAddr {
+    fn from(path: PathBuf) -> Self {
+        Self(match path.as_os_str().as_encoded_bytes() {
+            [] => Name::Unnamed,
+            [0, name @ ..] => Name::Abstract(name.into()),
+            _ => Name::Path(path),
+        })
+    }
+}
+
+macro_rules! from_path {
+    ($($type:ty),*) => {$(
+        impl From<$type> for UnixAddr {
+            fn from(path: $type) -> Self {
+                PathBuf::from(path).into()
+            }
+        }
+    )*};
+}
+
+from_path!(&str, String, &String, &OsStr, OsString, &Path, &PathBuf);
+
+impl From<UnixAddr> for Addr {
+    fn from(addr: UnixAddr) -> Self {
+        Self::Unix(addr)
+    }
+}
+
 impl From<SocketAddr> for Addr {
     fn from(addr: SocketAddr) -> Self {
         Self::Inet(addr)
+    }
+}
+
+impl From<&Self> for Addr {
+    fn from(addr: &Self) -> Self {
+        addr.clone()
+    }
+}
+
+impl<I: Into<IpAddr>> From<(I, u16)> for Addr {
+    fn from((ip, port): (I, u16)) -> Self {
+        Self::Inet(SocketAddr::new(ip.into(), port))
     }
 }
 
@@ -135,6 +195,39 @@ impl PartialEq<SocketAddr> for Addr {
 pub struct ExtraInfo {
     peername: Option<Addr>,
     sockname: Option<Addr>,
+    peer_credentials: Option<Credentials>,
+}
+
+/// Who is at the other end of a Unix socket: as it was when that end connected or began to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// The process. It may be gone, and its number may belong to another one by now.
+    pub pid: Option<u32>,
+    /// The effective user.
+    pub uid: u32,
+    /// The effective group.
+    pub gid: u32,
+}
+
+impl Credentials {
+    /// What a socket tells: only a connected stream socket of the Unix family knows.
+    fn of_socket(socket: &Socket, peer: &SockAddr) -> Option<Self> {
+        let knows = peer.is_unix() && socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+        knows.then(|| credentials(socket)).flatten()
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn credentials(socket: &Socket) -> Option<Credentials> {
+    let found = rustix::net::sockopt::socket_peercred(socket).ok()?;
+    let pid = u32::try_from(found.pid.as_raw_nonzero().get()).ok();
+    Some(Credentials { pid, uid: found.uid.as_raw(), gid: found.gid.as_raw() })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn credentials(_: &Socket) -> Option<Credentials> {
+    None
 }
 
 impl ExtraInfo {
@@ -145,6 +238,7 @@ impl ExtraInfo {
         Self {
             peername: peername.as_ref().and_then(Addr::from_sock_addr),
             sockname: sockname.as_ref().and_then(Addr::from_sock_addr),
+            peer_credentials: peername.as_ref().and_then(|peer| Credentials::of_socket(socket, peer)),
         }
     }
 
@@ -164,5 +258,14 @@ impl ExtraInfo {
     #[must_use]
     pub const fn sockname(&self) -> Option<&Addr> {
         self.sockname.as_ref()
+    }
+
+    /// Who the peer of a Unix stream socket is.
+    ///
+    /// Linux and Android only, and only if the process of the peer can be seen from here: not from inside a container
+    /// if the peer is outside.
+    #[must_use]
+    pub const fn peer_credentials(&self) -> Option<&Credentials> {
+        self.peer_credentials.as_ref()
     }
 }

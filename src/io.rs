@@ -6,7 +6,9 @@
 
 pub(crate) mod async_io;
 pub(crate) mod clock;
+pub(crate) mod datagram;
 pub(crate) mod errors;
+pub(crate) mod futures;
 pub(crate) mod memory;
 #[cfg(unix)]
 pub(crate) mod pipe;
@@ -14,6 +16,7 @@ pub(crate) mod scratch;
 pub(crate) mod socket;
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::io::{self, IoSlice};
 #[cfg(unix)]
 use std::os::fd::BorrowedFd;
@@ -62,6 +65,11 @@ pub(crate) trait Endpoint: Debug + Send {
     /// Ready when sending is worth a try again. Asked only after a send that came short.
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Moves on what the endpoint itself still holds of what was sent. Asked at each turn.
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
     /// A hint that received bytes are wanted or not.
     fn set_reading(&mut self, on: bool);
 
@@ -77,8 +85,19 @@ pub(crate) trait Outlet: Debug + Send + Sync {
     /// Sends what can be sent at once. Never waits; never zero for bytes that are not empty.
     fn try_send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    /// Sends a piece of a file without reading it, where the system can do that: 0 is the end of the file. `None` where
+    /// it cannot.
+    fn try_send_file(&self, _file: &File, _offset: u64, _count: usize) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
+
     /// Tells the peer that nothing more will follow.
     fn finish(&self) -> io::Result<()>;
+
+    /// Whether handles may send as well. Else only the actor does, which flushes afterwards.
+    fn is_direct(&self) -> bool {
+        true
+    }
 
     /// The socket, for its options.
     fn socket(&self) -> Option<SockRef<'_>>;

@@ -33,8 +33,8 @@
 //!
 //! # How it works
 //!
-//! - An entry point, [`create_connection`], [`connect_socket`] or [`create_server`], gives a running thing that is a
-//!   future: a [`Connection`] makes progress while it is polled and resolves to the protocol when it is lost.
+//! - An entry point, [`create_connection`], [`create_server`] or [`create_datagram_endpoint`], gives a running thing that
+//!   is a future: a [`Connection`] makes progress while it is polled and resolves to the protocol when it is lost.
 //! - [`Connection::transport`] is its handle: cloneable, `Send + Sync`, never blocking. Callbacks are given it too.
 //! - What waits to leave lies in a buffer with two marks, [`WriteLimits`], that decide when `pause_writing` and
 //!   `resume_writing` are called.
@@ -45,7 +45,8 @@
 //!
 //! The thread of async-io that waits for sockets and timers; threads of the `blocking` crate while names are looked up;
 //! and smol's global executor, one thread unless `SMOL_THREADS` says otherwise, once something is spawned on it: by
-//! [`Connection::spawn`], [`Server::spawn`] or [`Server::serve_forever`]. No signal handler is installed.
+//! [`Connection::spawn`], [`Server::spawn`] or [`Server::serve_forever`]. This crate installs no signal handler; to learn
+//! that a child has exited, async-process does so on systems other than Linux from 5.3 on.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -55,33 +56,60 @@ pub mod actor;
 mod address;
 mod connect;
 mod connection;
+mod datagram;
+mod deferred;
+#[cfg(target_os = "linux")]
+pub mod driver;
 mod info;
 mod io;
 mod message;
 #[cfg(unix)]
 mod pipe;
+#[cfg(unix)]
+mod process;
 mod protocol;
 mod running;
+mod sendfile;
 mod server;
 mod state;
 pub mod stats;
+mod stream;
 pub mod testing;
 mod transport;
+#[cfg(unix)]
+mod unix;
 
 pub use address::Address;
 pub use connect::{
     Connect, ConnectSocket, Connecting, StreamSocket, connect_accepted_socket, connect_socket, create_connection,
 };
 pub use connection::{Connection, Parts};
-pub use info::{Addr, ExtraInfo, UnixAddr};
-pub use message::{Closed, Command, Event, Misuse, Written};
+pub use datagram::{
+    CreateDatagramEndpoint, CreatingDatagramEndpoint, DatagramEndpoint, DatagramSocket, DatagramTransport, Family,
+    create_datagram_endpoint,
+};
+pub use deferred::Deferred;
+pub use info::{Addr, Credentials, ExtraInfo, UnixAddr};
+pub use message::{Closed, Command, DatagramCommand, DatagramEvent, Event, Misuse, ReadCommand, WriteCommand, Written};
+#[cfg(unix)]
+pub use message::{ProcessCommand, ProcessEvent};
 #[cfg(unix)]
 pub use pipe::{ConnectReadPipe, ConnectWritePipe, connect_read_pipe, connect_write_pipe};
-pub use protocol::{Buffered, BufferedProtocol, OnEof, Protocol, StreamProtocol};
+#[cfg(unix)]
+pub use process::{
+    IntoCommand, PipeTransport, Spawn, Stdio, Subprocess, SubprocessTransport, subprocess_exec, subprocess_shell,
+};
+#[cfg(unix)]
+pub use protocol::SubprocessProtocol;
+pub use protocol::{Buffered, BufferedProtocol, DatagramProtocol, OnEof, Pipe, Protocol, StreamProtocol};
 pub use running::Running;
+pub use sendfile::SendFile;
 pub use server::{CreateServer, CreatingServer, Listen, Server, ServerHandle, Serving, create_server};
 pub use state::limits::WriteLimits;
+pub use stream::{ConnectStream, IoStream, connect_stream};
 pub use transport::{ReadTransport, Transport, WriteTransport};
+#[cfg(unix)]
+pub use unix::{ConnectUnix, create_unix_connection, create_unix_server};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -4,9 +4,14 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::io;
+#[cfg(unix)]
+use std::process::ExitStatus;
 
 use bytes::Bytes;
 
+use crate::info::Addr;
+#[cfg(unix)]
+use crate::protocol::Pipe;
 use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
 
@@ -57,6 +62,173 @@ impl Event<'_> {
     }
 }
 
+/// What the actor of a child process tells: one for each callback of a
+/// [`SubprocessProtocol`](crate::SubprocessProtocol), in the same order.
+#[cfg(unix)]
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ProcessEvent<'a> {
+    /// The child is running. Always the first event.
+    ConnectionMade,
+    /// The child has written; never empty.
+    PipeDataReceived(Pipe, Cow<'a, [u8]>),
+    /// A pipe is gone; `None` is an orderly end.
+    PipeConnectionLost(Pipe, Option<io::Error>),
+    /// The child has exited.
+    ProcessExited(ExitStatus),
+    /// More bytes wait for a pipe than the high mark allows.
+    PauseWriting(Pipe),
+    /// The buffer for a pipe has emptied.
+    ResumeWriting(Pipe),
+    /// The child has exited and all its pipes are gone. Always the last event.
+    ConnectionLost(Option<io::Error>),
+}
+
+#[cfg(unix)]
+impl ProcessEvent<'_> {
+    /// The event with bytes of its own.
+    #[must_use]
+    pub fn into_owned(self) -> ProcessEvent<'static> {
+        match self {
+            Self::ConnectionMade => ProcessEvent::ConnectionMade,
+            Self::PipeDataReceived(pipe, data) => ProcessEvent::PipeDataReceived(pipe, Cow::Owned(data.into_owned())),
+            Self::PipeConnectionLost(pipe, exc) => ProcessEvent::PipeConnectionLost(pipe, exc),
+            Self::ProcessExited(status) => ProcessEvent::ProcessExited(status),
+            Self::PauseWriting(pipe) => ProcessEvent::PauseWriting(pipe),
+            Self::ResumeWriting(pipe) => ProcessEvent::ResumeWriting(pipe),
+            Self::ConnectionLost(exc) => ProcessEvent::ConnectionLost(exc),
+        }
+    }
+}
+
+/// What the actor of a datagram endpoint tells: one for each callback of a
+/// [`DatagramProtocol`](crate::DatagramProtocol), in the same order.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DatagramEvent<'a> {
+    /// The endpoint is there. Always the first event.
+    ConnectionMade,
+    /// A datagram has arrived: whole, and possibly empty.
+    DatagramReceived {
+        /// Its bytes.
+        data: Cow<'a, [u8]>,
+        /// Its sender.
+        addr: Cow<'a, Addr>,
+    },
+    /// A datagram could not be sent or received; the endpoint lives on.
+    ErrorReceived(io::Error),
+    /// More bytes wait to be sent than the high mark allows.
+    PauseWriting,
+    /// The buffer has emptied to the low mark.
+    ResumeWriting,
+    /// The endpoint is gone. Always the last event; `None` is an orderly end.
+    ConnectionLost(Option<io::Error>),
+}
+
+impl DatagramEvent<'_> {
+    pub(crate) const fn input(&self) -> Input {
+        match self {
+            Self::ConnectionMade => Input::ConnectionMade,
+            Self::DatagramReceived { .. } => Input::DataReceived,
+            Self::ErrorReceived(_) => Input::ErrorReceived,
+            Self::PauseWriting => Input::PauseWriting,
+            Self::ResumeWriting => Input::ResumeWriting,
+            Self::ConnectionLost(_) => Input::ConnectionLost,
+        }
+    }
+
+    /// The event with bytes and an address of its own.
+    #[must_use]
+    pub fn into_owned(self) -> DatagramEvent<'static> {
+        match self {
+            Self::ConnectionMade => DatagramEvent::ConnectionMade,
+            Self::DatagramReceived { data, addr } => DatagramEvent::DatagramReceived {
+                data: Cow::Owned(data.into_owned()),
+                addr: Cow::Owned(addr.into_owned()),
+            },
+            Self::ErrorReceived(exc) => DatagramEvent::ErrorReceived(exc),
+            Self::PauseWriting => DatagramEvent::PauseWriting,
+            Self::ResumeWriting => DatagramEvent::ResumeWriting,
+            Self::ConnectionLost(exc) => DatagramEvent::ConnectionLost(exc),
+        }
+    }
+}
+
+/// What the actor of a datagram endpoint can be told: the message form of the methods of
+/// [`DatagramTransport`](crate::DatagramTransport).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DatagramCommand {
+    /// [`DatagramTransport::send_bytes`](crate::DatagramTransport::send_bytes)
+    Send(Bytes),
+    /// [`DatagramTransport::send_bytes_to`](crate::DatagramTransport::send_bytes_to)
+    SendTo(Bytes, Addr),
+    /// [`DatagramTransport::close`](crate::DatagramTransport::close)
+    Close,
+    /// [`DatagramTransport::abort`](crate::DatagramTransport::abort)
+    Abort,
+    /// [`DatagramTransport::fail`](crate::DatagramTransport::fail)
+    Fail(io::Error),
+    /// [`DatagramTransport::pause_reading`](crate::DatagramTransport::pause_reading)
+    PauseReading,
+    /// [`DatagramTransport::resume_reading`](crate::DatagramTransport::resume_reading)
+    ResumeReading,
+    /// [`DatagramTransport::set_write_buffer_limits`](crate::DatagramTransport::set_write_buffer_limits)
+    SetWriteBufferLimits(WriteLimits),
+}
+
+/// What the actor of a child process can be told: the message form of the methods of
+/// [`SubprocessTransport`](crate::SubprocessTransport).
+#[cfg(unix)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProcessCommand {
+    /// [`SubprocessTransport::send_signal`](crate::SubprocessTransport::send_signal)
+    Signal(i32),
+    /// [`SubprocessTransport::terminate`](crate::SubprocessTransport::terminate)
+    Terminate,
+    /// [`SubprocessTransport::kill`](crate::SubprocessTransport::kill)
+    Kill,
+    /// [`SubprocessTransport::close`](crate::SubprocessTransport::close)
+    Close,
+}
+
+/// What the actor of a read pipe can be told: the message form of the methods of
+/// [`ReadTransport`](crate::ReadTransport).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReadCommand {
+    /// [`ReadTransport::close`](crate::ReadTransport::close)
+    Close,
+    /// [`ReadTransport::abort`](crate::ReadTransport::abort)
+    Abort,
+    /// [`ReadTransport::fail`](crate::ReadTransport::fail)
+    Fail(io::Error),
+    /// [`ReadTransport::pause_reading`](crate::ReadTransport::pause_reading)
+    PauseReading,
+    /// [`ReadTransport::resume_reading`](crate::ReadTransport::resume_reading)
+    ResumeReading,
+}
+
+/// What the actor of a write pipe can be told: the message form of the methods of
+/// [`WriteTransport`](crate::WriteTransport).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WriteCommand {
+    /// [`WriteTransport::write_bytes`](crate::WriteTransport::write_bytes)
+    Write(Bytes),
+    /// [`WriteTransport::write_eof`](crate::WriteTransport::write_eof)
+    WriteEof,
+    /// [`WriteTransport::close`](crate::WriteTransport::close)
+    Close,
+    /// [`WriteTransport::abort`](crate::WriteTransport::abort)
+    Abort,
+    /// [`WriteTransport::fail`](crate::WriteTransport::fail)
+    Fail(io::Error),
+    /// [`WriteTransport::set_write_buffer_limits`](crate::WriteTransport::set_write_buffer_limits)
+    SetWriteBufferLimits(WriteLimits),
+}
+
 /// What an actor can be told: the message form of the methods of [`Transport`](crate::Transport).
 #[derive(Debug)]
 #[non_exhaustive]
@@ -79,18 +251,18 @@ pub enum Command {
     SetWriteBufferLimits(WriteLimits),
 }
 
-/// The transport is closing or closed; the command is given back.
+/// The transport has ended; the command is given back.
 #[derive(Debug)]
 #[allow(clippy::exhaustive_structs, reason = "it is nothing but the command")]
-pub struct Closed(pub Command);
+pub struct Closed<C = Command>(pub C);
 
-impl fmt::Display for Closed {
+impl<C> fmt::Display for Closed<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the transport is closed")
     }
 }
 
-impl Error for Closed {}
+impl<C: fmt::Debug> Error for Closed<C> {}
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +272,7 @@ pub enum Written {
     Queued,
     /// The bytes are on their way, but more wait than the high mark allows: please stop until `resume_writing`.
     Full,
-    /// The transport is closed or closing; the bytes were dropped.
+    /// The transport has ended, or closes with nothing left to send; the bytes were dropped.
     Closed,
     /// The call is wrong at this point; the bytes were dropped.
     Refused(Misuse),
@@ -112,6 +284,10 @@ pub enum Written {
 pub enum Misuse {
     /// `write_eof` was called before.
     WriteAfterEof,
+    /// A datagram without an address, on an endpoint that has no peer.
+    AddressMissing,
+    /// A datagram to an address that is not the peer of the endpoint.
+    OtherAddress,
 }
 
 impl Written {
@@ -134,6 +310,8 @@ impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WriteAfterEof => f.write_str("write after write_eof"),
+            Self::AddressMissing => f.write_str("a datagram needs an address on an endpoint without a peer"),
+            Self::OtherAddress => f.write_str("the endpoint has a peer, and this is another address"),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Pipes, terminals and the like.
 
-use std::future::{IntoFuture, Ready, ready};
+use std::future::IntoFuture;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::actor::stream::Setup;
 use crate::connection::Connection;
+use crate::deferred::Deferred;
+use crate::deferred::sealed::Build;
 use crate::info::ExtraInfo;
 use crate::io::pipe::{End, Pipe, reader, writer};
 use crate::protocol::StreamProtocol;
@@ -107,8 +109,10 @@ pub struct ConnectReadPipe<P> {
     pipe: OwnedFd,
 }
 
-impl<P: StreamProtocol<ReadTransport>> ConnectReadPipe<P> {
-    fn connect(self) -> io::Result<Connection<P, ReadTransport>> {
+impl<P: StreamProtocol<ReadTransport>> Build for ConnectReadPipe<P> {
+    type Output = io::Result<Connection<P, ReadTransport>>;
+
+    fn build(self) -> io::Result<Connection<P, ReadTransport>> {
         let pipe = Pipe::adopt(self.pipe, End::Read)?;
         let setup = Setup { kind: Kind::ReadPipe, ..Setup::default() };
         Ok(Connection::start(self.protocol, reader(pipe), ExtraInfo::default(), setup))
@@ -117,10 +121,10 @@ impl<P: StreamProtocol<ReadTransport>> ConnectReadPipe<P> {
 
 impl<P: StreamProtocol<ReadTransport>> IntoFuture for ConnectReadPipe<P> {
     type Output = io::Result<Connection<P, ReadTransport>>;
-    type IntoFuture = Ready<Self::Output>;
+    type IntoFuture = Deferred<Self>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        ready(self.connect())
+    fn into_future(self) -> Deferred<Self> {
+        Deferred::new(self)
     }
 }
 
@@ -148,8 +152,10 @@ impl<P> ConnectWritePipe<P> {
     }
 }
 
-impl<P: StreamProtocol<WriteTransport>> ConnectWritePipe<P> {
-    fn connect(self) -> io::Result<Connection<P, WriteTransport>> {
+impl<P: StreamProtocol<WriteTransport>> Build for ConnectWritePipe<P> {
+    type Output = io::Result<Connection<P, WriteTransport>>;
+
+    fn build(self) -> io::Result<Connection<P, WriteTransport>> {
         let pipe = Pipe::adopt(self.pipe, End::Write)?;
         Ok(Connection::start(self.protocol, writer(pipe), ExtraInfo::default(), self.setup))
     }
@@ -157,9 +163,9 @@ impl<P: StreamProtocol<WriteTransport>> ConnectWritePipe<P> {
 
 impl<P: StreamProtocol<WriteTransport>> IntoFuture for ConnectWritePipe<P> {
     type Output = io::Result<Connection<P, WriteTransport>>;
-    type IntoFuture = Ready<Self::Output>;
+    type IntoFuture = Deferred<Self>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        ready(self.connect())
+    fn into_future(self) -> Deferred<Self> {
+        Deferred::new(self)
     }
 }

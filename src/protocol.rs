@@ -1,8 +1,14 @@
 //! The traits that users implement.
 
 use std::io;
+#[cfg(unix)]
+use std::process::ExitStatus;
 
+use crate::datagram::DatagramTransport;
+use crate::info::Addr;
 use crate::message::Event;
+#[cfg(unix)]
+use crate::process::SubprocessTransport;
 use crate::transport::{ReadTransport, Transport, WriteTransport};
 
 /// What to do when the peer has finished sending.
@@ -119,6 +125,131 @@ pub trait BufferedProtocol<T = Transport> {
     fn resume_writing(&mut self, transport: &T) {}
 
     /// The connection is gone; the last call. `None` after an orderly end: end of file, `close` or `abort`.
+    fn connection_lost(&mut self, exc: Option<io::Error>) {}
+}
+
+/// One of the three pipes of a child process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(clippy::exhaustive_enums, reason = "there are three")]
+pub enum Pipe {
+    /// What the child reads; written here.
+    Stdin,
+    /// What the child prints; read here.
+    Stdout,
+    /// What the child reports; read here.
+    Stderr,
+}
+
+impl Pipe {
+    /// The number of the descriptor in the child: 0, 1 or 2.
+    #[must_use]
+    pub const fn fd(self) -> i32 {
+        self as i32
+    }
+
+    /// The pipe with that number.
+    #[must_use]
+    pub const fn from_fd(fd: i32) -> Option<Self> {
+        match fd {
+            0 => Some(Self::Stdin),
+            1 => Some(Self::Stdout),
+            2 => Some(Self::Stderr),
+            _ => None,
+        }
+    }
+}
+
+/// A protocol on a child process.
+///
+/// ```text
+/// start → connection_made [→ pipe_data_received | pipe_connection_lost | process_exited]* → connection_lost → end
+/// ```
+///
+/// The exit and the end of each pipe come in any order: a descendant of the child may hold a pipe for longer than the
+/// child lives. All data of a pipe come before its loss. `connection_lost` follows the exit and the loss of every pipe.
+///
+/// Otherwise like [`Protocol`].
+///
+/// # Examples
+///
+/// ```
+/// use smol_transports::{Pipe, SubprocessProtocol, SubprocessTransport};
+///
+/// #[derive(Default)]
+/// struct Output(Vec<u8>);
+///
+/// impl SubprocessProtocol for Output {
+///     fn pipe_data_received(&mut self, _: &SubprocessTransport, _: Pipe, data: &[u8]) {
+///         self.0.extend_from_slice(data);
+///     }
+/// }
+/// ```
+#[cfg(unix)]
+#[allow(unused_variables)]
+pub trait SubprocessProtocol {
+    /// The child is running.
+    fn connection_made(&mut self, transport: &SubprocessTransport) {}
+
+    /// The child has written to its standard output or error; never empty.
+    fn pipe_data_received(&mut self, transport: &SubprocessTransport, pipe: Pipe, data: &[u8]) {}
+
+    /// A pipe is gone. `None` after an orderly end: end of file, `close`, or a reader of `Stdin` that nothing waited for.
+    fn pipe_connection_lost(&mut self, transport: &SubprocessTransport, pipe: Pipe, exc: Option<io::Error>) {}
+
+    /// The child has exited, whatever still holds its pipes.
+    fn process_exited(&mut self, transport: &SubprocessTransport, status: ExitStatus) {}
+
+    /// More bytes wait for `Stdin` than the high mark allows: please stop writing.
+    fn pause_writing(&mut self, transport: &SubprocessTransport, pipe: Pipe) {}
+
+    /// The buffer for `Stdin` has emptied: writing may go on.
+    fn resume_writing(&mut self, transport: &SubprocessTransport, pipe: Pipe) {}
+
+    /// The child has exited and all its pipes are gone; the last call.
+    fn connection_lost(&mut self, exc: Option<io::Error>) {}
+}
+
+/// A protocol on datagrams.
+///
+/// ```text
+/// start → connection_made [→ datagram_received | error_received]* → connection_lost → end
+/// ```
+///
+/// An error is that of one datagram: the endpoint lives on, and is ended by its handle alone. Otherwise like
+/// [`Protocol`].
+///
+/// # Examples
+///
+/// ```
+/// use smol_transports::{Addr, DatagramProtocol, DatagramTransport};
+///
+/// struct Echo;
+///
+/// impl DatagramProtocol for Echo {
+///     fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], addr: &Addr) {
+///         transport.send_to(data, addr);
+///     }
+/// }
+/// ```
+#[allow(unused_variables)]
+pub trait DatagramProtocol {
+    /// The endpoint is there; reading starts after this call.
+    fn connection_made(&mut self, transport: &DatagramTransport) {}
+
+    /// A datagram has arrived: whole, and possibly empty. The sender on a Unix socket often has no name.
+    fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], addr: &Addr) {}
+
+    /// A datagram could not be sent and was dropped, or the system has reported that an earlier one did not arrive, or
+    /// one could not be received. Comes as soon as the callback that has sent it returns.
+    fn error_received(&mut self, transport: &DatagramTransport, exc: io::Error) {}
+
+    /// More bytes wait to be sent than the high mark allows: please stop sending.
+    fn pause_writing(&mut self, transport: &DatagramTransport) {}
+
+    /// The buffer has emptied to the low mark: sending may go on.
+    fn resume_writing(&mut self, transport: &DatagramTransport) {}
+
+    /// The endpoint is gone; the last call. `None` after `close` or `abort`.
     fn connection_lost(&mut self, exc: Option<io::Error>) {}
 }
 
@@ -244,3 +375,74 @@ macro_rules! forward {
 
 forward!(&mut P);
 forward!(Box<P>);
+
+macro_rules! forward_subprocess {
+    ($pointer:ty) => {
+        #[cfg(unix)]
+        impl<P: SubprocessProtocol + ?Sized> SubprocessProtocol for $pointer {
+            fn connection_made(&mut self, transport: &SubprocessTransport) {
+                (**self).connection_made(transport);
+            }
+
+            fn pipe_data_received(&mut self, transport: &SubprocessTransport, pipe: Pipe, data: &[u8]) {
+                (**self).pipe_data_received(transport, pipe, data);
+            }
+
+            fn pipe_connection_lost(&mut self, transport: &SubprocessTransport, pipe: Pipe, exc: Option<io::Error>) {
+                (**self).pipe_connection_lost(transport, pipe, exc);
+            }
+
+            fn process_exited(&mut self, transport: &SubprocessTransport, status: ExitStatus) {
+                (**self).process_exited(transport, status);
+            }
+
+            fn pause_writing(&mut self, transport: &SubprocessTransport, pipe: Pipe) {
+                (**self).pause_writing(transport, pipe);
+            }
+
+            fn resume_writing(&mut self, transport: &SubprocessTransport, pipe: Pipe) {
+                (**self).resume_writing(transport, pipe);
+            }
+
+            fn connection_lost(&mut self, exc: Option<io::Error>) {
+                (**self).connection_lost(exc);
+            }
+        }
+    };
+}
+
+forward_subprocess!(&mut P);
+forward_subprocess!(Box<P>);
+
+macro_rules! forward_datagram {
+    ($pointer:ty) => {
+        impl<P: DatagramProtocol + ?Sized> DatagramProtocol for $pointer {
+            fn connection_made(&mut self, transport: &DatagramTransport) {
+                (**self).connection_made(transport);
+            }
+
+            fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], addr: &Addr) {
+                (**self).datagram_received(transport, data, addr);
+            }
+
+            fn error_received(&mut self, transport: &DatagramTransport, exc: io::Error) {
+                (**self).error_received(transport, exc);
+            }
+
+            fn pause_writing(&mut self, transport: &DatagramTransport) {
+                (**self).pause_writing(transport);
+            }
+
+            fn resume_writing(&mut self, transport: &DatagramTransport) {
+                (**self).resume_writing(transport);
+            }
+
+            fn connection_lost(&mut self, exc: Option<io::Error>) {
+                (**self).connection_lost(exc);
+            }
+        }
+    };
+}
+
+forward_datagram!(&mut P);
+forward_datagram!(Box<P>);

@@ -9,6 +9,16 @@ use smol::Task;
 
 use crate::actor::mailbox::Stop;
 
+/// Runs a future in the background.
+#[cfg(target_os = "linux")]
+pub(crate) use crate::driver::spawn;
+
+/// Runs a future in the background.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+    smol::spawn(future)
+}
+
 /// A spawned transport: a future that resolves to its protocol.
 ///
 /// # Dropping

@@ -21,13 +21,16 @@ use crate::connect::{Options, stream_options};
 use crate::connection::Connection;
 use crate::info::Addr;
 use crate::protocol::StreamProtocol;
+use crate::running::spawn as background;
 use crate::state::limits::WriteLimits;
 use crate::transport::Transport;
+#[cfg(unix)]
+use crate::{info::UnixAddr, unix};
 
 mod clients;
 mod listener;
 
-use clients::Shared;
+use clients::{Guard, Place, Shared};
 use listener::{Accepted, ListenOptions};
 
 /// Clients accepted in one turn before others get one.
@@ -79,7 +82,8 @@ where
 
 /// What a server listens on: addresses, or sockets that are bound already.
 ///
-/// It is made from everything that [`Address`] is made from, a list of addresses, or a listening socket.
+/// It is made from everything that [`Address`] is made from, a list of addresses, the address of a Unix socket, or a
+/// listening socket.
 #[derive(Debug)]
 pub struct Listen(Kind);
 
@@ -87,15 +91,29 @@ pub struct Listen(Kind);
 enum Kind {
     Addresses(Vec<Address>),
     Sockets(Vec<io::Result<Socket>>),
+    #[cfg(unix)]
+    Unix(UnixAddr),
 }
 
 impl Listen {
-    async fn bind(self, options: &ListenOptions) -> io::Result<Vec<Socket>> {
+    async fn bind(self, options: &ListenOptions) -> io::Result<(Vec<Socket>, Guard)> {
         match self.0 {
-            Kind::Sockets(sockets) => sockets.into_iter().collect(),
-            Kind::Addresses(addrs) => bind_all(addrs, options).await,
+            Kind::Sockets(sockets) => Ok((sockets.into_iter().collect::<io::Result<_>>()?, None)),
+            Kind::Addresses(addrs) => Ok((bind_all(addrs, options).await?, None)),
+            #[cfg(unix)]
+            Kind::Unix(addr) => bind_unix(&addr, options),
         }
     }
+}
+
+#[cfg(unix)]
+fn bind_unix(addr: &UnixAddr, options: &ListenOptions) -> io::Result<(Vec<Socket>, Guard)> {
+    let (socket, file) = unix::bind_stream(addr)?;
+    if options.cleanup_socket {
+        return Ok((vec![socket], file.map(|file| Box::new(file) as _)));
+    }
+    file.into_iter().for_each(unix::SocketFile::keep);
+    Ok((vec![socket], None))
 }
 
 async fn bind_all(addrs: Vec<Address>, options: &ListenOptions) -> io::Result<Vec<Socket>> {
@@ -144,6 +162,13 @@ listen_on_address!(
     Vec<SocketAddr>,
     &[SocketAddr]
 );
+
+#[cfg(unix)]
+impl From<UnixAddr> for Listen {
+    fn from(addr: UnixAddr) -> Self {
+        Self(Kind::Unix(addr))
+    }
+}
 
 impl From<Vec<Address>> for Listen {
     fn from(addrs: Vec<Address>) -> Self {
@@ -220,6 +245,14 @@ impl<F> CreateServer<F> {
         self
     }
 
+    /// Whether the file of a Unix socket that the server has bound is removed when the server is closed, if it is still
+    /// the same file; on by default.
+    #[cfg(unix)]
+    pub const fn cleanup_socket(mut self, on: bool) -> Self {
+        self.listen_options.cleanup_socket = on;
+        self
+    }
+
     /// Whether to listen at once; on by default. Else the sockets are bound, and connects are refused until
     /// [`start_serving`](Server::start_serving) or one of the `serve_*` methods.
     pub const fn start_serving(mut self, on: bool) -> Self {
@@ -242,8 +275,8 @@ impl<F> IntoFuture for CreateServer<F> {
     fn into_future(self) -> CreatingServer<F> {
         let Self { factory, listen, listen_options, options, start_serving, report } = self;
         let bind = Box::pin(async move {
-            let sockets = listen.bind(&listen_options).await?;
-            let shared = Shared::new(sockets, listen_options.backlog, report);
+            let (sockets, guard) = listen.bind(&listen_options).await?;
+            let shared = Shared::new(sockets, guard, listen_options.backlog, report);
             if start_serving {
                 shared.start_serving()?;
             }
@@ -326,13 +359,17 @@ impl<F> Server<F> {
         self.shared.sockets()
     }
 
-    /// The first address: the one to connect to if the server was bound to port 0.
+    /// The first IP address and port: the one to connect to if the server was bound to port 0.
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed.
-    pub fn local_addr(&self) -> io::Result<Addr> {
-        self.sockets().into_iter().next().ok_or_else(closed)
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed, or has no IP socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let sockets = self.sockets();
+        sockets.iter().find_map(Addr::as_inet).ok_or_else(|| match sockets.is_empty() {
+            true => closed(),
+            false => io::Error::new(io::ErrorKind::NotConnected, "the server has no IP socket"),
+        })
     }
 
     /// Takes the errors that nobody awaits, as [`CreateServer::on_error`].
@@ -380,21 +417,23 @@ where
     /// No client is lost when the future is dropped.
     pub async fn accept(&mut self) -> io::Result<Connection<P>> {
         self.shared.start_serving()?;
-        self.next_client().await.ok_or_else(closed)
+        self.next_client().await.map(|client| client.connection).ok_or_else(closed)
     }
 
-    /// Serves on smol's global executor until the server is closed and the last client has gone.
+    /// Serves in the background until the server is closed and the last client has gone, and waits for that.
     ///
-    /// Dropping the future closes the listening sockets only: clients live on.
+    /// Clients are spread over the driver threads, see [`driver`](crate::driver), or run on smol's global executor where
+    /// there are none. Dropping the future closes the listening sockets only: clients live on.
     ///
     /// # Errors
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already.
     pub async fn serve_forever(self) -> io::Result<()>
     where
+        F: Send + 'static,
         P: Send + 'static,
     {
-        self.serve(|client| smol::spawn(client).detach()).await
+        self.spawn().1.await
     }
 
     /// Serves on an executor of your own until the server is closed and the last client has gone.
@@ -408,6 +447,7 @@ where
     where
         P: Send + 'a,
     {
+        self.start_serving()?;
         self.serve(|client| executor.spawn(client).detach()).await
     }
 
@@ -420,57 +460,61 @@ where
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already.
     pub async fn serve_local(self) -> io::Result<()> {
+        self.start_serving()?;
         let executor = LocalExecutor::new();
         executor.run(self.serve(|client| executor.spawn(client).detach())).await
     }
 
-    /// Serves in the background, on smol's global executor.
+    /// Serves in the background; [`serve_forever`](Self::serve_forever) otherwise.
     pub fn spawn(self) -> (ServerHandle, Serving)
     where
         F: Send + 'static,
         P: Send + 'static,
     {
         let handle = self.handle();
-        (handle.clone(), Serving { task: Some(smol::spawn(self.serve_forever())), handle })
+        // It may be closed before its task has run for the first time: that is an end in good order.
+        let started = self.start_serving();
+        let task = background(async move {
+            started?;
+            self.serve(|client| background(client).detach()).await
+        });
+        (handle.clone(), Serving { task: Some(task), handle })
     }
 
     async fn serve(mut self, mut spawn: impl FnMut(Client<P>)) -> io::Result<()> {
-        self.shared.start_serving()?;
-        let shared = self.shared.clone();
         let mut turn = 0;
-        while let Some(connection) = self.next_client().await {
-            spawn(Client { connection, shared: shared.clone() });
+        while let Some(client) = self.next_client().await {
+            spawn(client);
             turn += 1;
             if turn % TURN == 0 {
                 future::yield_now().await;
             }
         }
-        shared.wait_closed().await;
+        self.shared.wait_closed().await;
         Ok(())
     }
 
     /// The next client; None when the server is closed.
-    async fn next_client(&mut self) -> Option<Connection<P>> {
+    async fn next_client(&mut self) -> Option<Client<P>> {
         loop {
             let accepted = poll_fn(|cx| self.poll_accept(cx)).await?;
             match accepted.and_then(|(socket, addr)| self.welcome(socket, addr)) {
-                Ok(connection) => return Some(connection),
+                Ok(client) => return Some(client),
                 Err(err) => self.shared.report(err),
             }
         }
     }
 
     /// Makes the connection of a client: from here on it counts.
-    fn welcome(&mut self, socket: Socket, peer: Option<Addr>) -> io::Result<Connection<P>> {
-        let place = self.shared.admit();
-        let key = place.key();
+    fn welcome(&mut self, socket: Socket, peer: Option<Addr>) -> io::Result<Client<P>> {
+        let place = Arc::new(self.shared.admit());
         let protocol = guarded(&mut self.factory).map_err(|payload| panicked("the protocol factory", &payload))?;
         let connection = self.options.start(protocol, socket, |info, setup| {
-            setup.guard = Some(Box::new(place));
+            setup.guard = Some(Box::new(place.clone()));
             info.with_peername(peer)
         })?;
-        self.shared.introduce(key, connection.transport());
-        Ok(connection)
+        place.introduce(connection.transport());
+        Ok(Client { connection, place })
     }
 }
 
@@ -493,7 +537,8 @@ impl<F> fmt::Debug for Server<F> {
 /// A client that runs by itself: its panics are reported instead of resumed.
 struct Client<P: StreamProtocol<Transport>> {
     connection: Connection<P>,
-    shared: Arc<Shared>,
+    /// It counts until its panic was reported.
+    place: Arc<Place>,
 }
 
 impl<P: StreamProtocol<Transport>> Future for Client<P> {
@@ -502,7 +547,7 @@ impl<P: StreamProtocol<Transport>> Future for Client<P> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         if let Err(payload) = ready!(this.connection.poll_outcome(cx)) {
-            this.shared.report(panicked("a callback", &payload));
+            this.place.report(panicked("a callback", &payload));
         }
         Poll::Ready(())
     }
@@ -515,7 +560,8 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Closes the listening sockets at once; clients stay. The second call does nothing.
+    /// Closes the listening sockets at once, and removes the file of a Unix socket; clients stay. The second call does
+    /// nothing.
     ///
     /// The `serve_*` method that runs resolves when the last client has gone.
     pub fn close(&self) {

@@ -46,6 +46,10 @@ use crate::protocol::StreamProtocol;
 use crate::state::limits::WriteLimits;
 use crate::transport::Transport;
 
+mod datagram;
+
+pub use datagram::{DatagramPeer, MemoryDatagram};
+
 /// An in-memory connection to be made.
 #[derive(Debug)]
 #[must_use = "nothing happens until it is connected"]

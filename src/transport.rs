@@ -208,7 +208,7 @@ impl Transport {
     /// ```
     #[doc(alias = "get_extra_info")]
     pub fn with_socket<R>(&self, f: impl FnOnce(SockRef<'_>) -> R) -> Option<R> {
-        let outlet = self.mailbox.outlet()?;
+        let outlet = self.mailbox.settled_outlet()?;
         let socket = outlet.socket()?;
         Some(f(socket))
     }

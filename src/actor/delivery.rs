@@ -6,72 +6,164 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Parcel, SendSide, View};
+use super::write_side::WriteSide;
 use crate::io::Flow;
 use crate::message::Event;
 use crate::protocol::OnEof;
+use crate::state::lifecycle::Input;
 use crate::state::marks::Mark;
+
+/// What is told at once after one callback: one that always causes the next must not keep the thread.
+const NEWS: usize = 64;
 
 /// What a callback panicked with.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// The receiver of an actor's events: a protocol behind its adapter, or an event stream.
-pub(crate) trait Receive {
-    /// Takes an event. The answer counts for `EofReceived` alone.
-    fn event(&mut self, event: Event<'_>) -> OnEof;
+/// The messages of one kind of actor, and the sending half that goes with them.
+pub(crate) trait Messages: 'static {
+    type Event<'a>;
+    /// What a callback may answer.
+    type Answer: Default;
+    type Side: SendSide;
 
-    /// The buffer to receive into; `None` if bytes are taken as they are lent.
-    fn buffer(&mut self, size_hint: usize) -> Option<&mut [u8]>;
+    /// The place of an event in the life cycle.
+    fn input(event: &Self::Event<'_>) -> Input;
+    /// The event that tells what the sending half has to say.
+    fn news(news: <Self::Side as SendSide>::News) -> Self::Event<'static>;
+    /// The last event.
+    fn lost(exc: Option<io::Error>) -> Self::Event<'static>;
+}
+
+/// The messages of byte streams.
+#[derive(Debug)]
+pub(crate) enum Streams {}
+
+impl Messages for Streams {
+    type Event<'a> = Event<'a>;
+    type Answer = OnEof;
+    type Side = WriteSide;
+
+    fn input(event: &Event<'_>) -> Input {
+        event.input()
+    }
+
+    fn news(news: Mark) -> Event<'static> {
+        match news {
+            Mark::Pause => Event::PauseWriting,
+            Mark::Resume => Event::ResumeWriting,
+        }
+    }
+
+    fn lost(exc: Option<io::Error>) -> Event<'static> {
+        Event::ConnectionLost(exc)
+    }
+}
+
+/// The receiver of an actor's events: a protocol behind its adapter, or an event stream.
+pub(crate) trait Receive<M: Messages = Streams> {
+    /// Takes an event. The answer counts where the event asks for one.
+    fn event(&mut self, event: M::Event<'_>) -> M::Answer;
+
+    /// The buffer to receive into; `None` if data are taken as they are lent.
+    fn buffer(&mut self, _size_hint: usize) -> Option<&mut [u8]> {
+        None
+    }
 
     /// Whether there is room for more data; else `waker` is told when there is.
-    fn has_room(&mut self, waker: &Waker) -> bool;
+    fn has_room(&mut self, _waker: &Waker) -> bool {
+        true
+    }
+
+    /// Puts another protocol into place. Where there is none, it is dropped.
+    fn renew(&mut self, protocol: Parcel) {
+        drop(protocol);
+    }
 }
 
 /// Delivers events; a panic is caught here and ends the transport.
-pub(crate) struct Delivery<'a> {
-    pub(crate) mailbox: &'a Mailbox,
-    pub(crate) receive: &'a mut dyn Receive,
+pub(crate) struct Delivery<'a, M: Messages = Streams> {
+    pub(crate) mailbox: &'a Mailbox<M::Side>,
+    pub(crate) receive: &'a mut dyn Receive<M>,
     pub(crate) payload: &'a mut Option<Payload>,
     pub(crate) waker: &'a Waker,
+    /// As of the last settling.
+    pub(crate) view: View,
 }
 
-impl Delivery<'_> {
+impl<M: Messages> Delivery<'_, M> {
     /// Makes the callback, unless the life cycle forbids it; then sends what it wrote and tells a pause at once.
-    pub(crate) fn deliver(&mut self, event: Event<'_>) -> OnEof {
-        if !self.mailbox.admit(event.input()) {
-            return OnEof::Close;
+    pub(crate) fn deliver(&mut self, event: M::Event<'_>) -> M::Answer {
+        if !self.mailbox.admit(M::input(&event)) {
+            return M::Answer::default();
         }
         let answer = self.call(event);
         self.settle();
         answer
     }
 
+    /// Whether more of what was received may be delivered.
+    pub(crate) fn flow(&mut self) -> Flow {
+        match self.view.flow {
+            Flow::Continue if self.receive.has_room(self.waker) => Flow::Continue,
+            _ => Flow::Stop,
+        }
+    }
+
+    /// Whether reading is wanted, and there is room for what it brings.
+    pub(crate) fn wants_data(&mut self) -> bool {
+        self.view.wants_data && self.receive.has_room(self.waker)
+    }
+
+    /// Sends what was gathered and tells what there is to tell; whether that was all.
+    pub(crate) fn settle(&mut self) -> bool {
+        for _ in 0..NEWS {
+            let (news, view) = self.mailbox.settle();
+            self.view = view;
+            let Some(news) = news else { return true };
+            self.call(M::news(news));
+        }
+        false
+    }
+
+    /// Hands the protocol over that was set since the last callback.
+    fn renew(&mut self) {
+        if let Some(parcel) = self.mailbox.take_protocol() {
+            self.receive.renew(parcel);
+        }
+    }
+
+    /// The last callback.
+    pub(crate) fn lose(&mut self) {
+        if let Some(exc) = self.mailbox.lose() {
+            self.call(M::lost(exc));
+        }
+    }
+
+    fn call(&mut self, event: M::Event<'_>) -> M::Answer {
+        self.renew();
+        let receive = &mut *self.receive;
+        match guarded(move || receive.event(event)) {
+            Ok(answer) => answer,
+            Err(payload) => {
+                let exc = keep(self.payload, payload);
+                self.mailbox.panicked(exc);
+                M::Answer::default()
+            }
+        }
+    }
+}
+
+impl Delivery<'_> {
     /// Delivers bytes; whether more are wanted.
     pub(crate) fn data(&mut self, data: &[u8]) -> Flow {
         self.deliver(Event::DataReceived(Cow::Borrowed(data)));
         self.flow()
     }
 
-    pub(crate) fn flow(&mut self) -> Flow {
-        match self.mailbox.flow() {
-            Flow::Continue if self.receive.has_room(self.waker) => Flow::Continue,
-            _ => Flow::Stop,
-        }
-    }
-
-    /// Sends what was gathered and tells what the marks have to say, as long as they have.
-    pub(crate) fn settle(&mut self) {
-        while let Some(mark) = self.mailbox.settle() {
-            let event = match mark {
-                Mark::Pause => Event::PauseWriting,
-                Mark::Resume => Event::ResumeWriting,
-            };
-            self.call(event);
-        }
-    }
-
     /// The buffer to receive into; `None` if bytes are taken as they are lent, or asking for it has failed.
     pub(crate) fn buffer(&mut self, size_hint: usize) -> io::Result<Option<&mut [u8]>> {
+        self.renew();
         let receive = &mut *self.receive;
         match guarded(move || receive.buffer(size_hint)) {
             Ok(Some([])) => {
@@ -82,25 +174,6 @@ impl Delivery<'_> {
             Err(payload) => Err(keep(self.payload, payload)),
         }
     }
-
-    /// The last callback.
-    pub(crate) fn lose(&mut self) {
-        if let Some(exc) = self.mailbox.lose() {
-            self.call(Event::ConnectionLost(exc));
-        }
-    }
-
-    fn call(&mut self, event: Event<'_>) -> OnEof {
-        let receive = &mut *self.receive;
-        match guarded(move || receive.event(event)) {
-            Ok(answer) => answer,
-            Err(payload) => {
-                let exc = keep(self.payload, payload);
-                self.mailbox.abort(Some(exc));
-                OnEof::Close
-            }
-        }
-    }
 }
 
 /// Calls into foreign code. What a panic leaves behind is not looked at again: the transport ends.
@@ -109,7 +182,7 @@ pub(crate) fn guarded<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
 }
 
 /// Keeps the first panic for whoever awaits the connection, and gives the error that the protocol is told.
-fn keep(slot: &mut Option<Payload>, payload: Payload) -> io::Error {
+pub(crate) fn keep(slot: &mut Option<Payload>, payload: Payload) -> io::Error {
     let text = format!("a callback panicked: {}", panic_text(&payload));
     slot.get_or_insert(payload);
     io::Error::other(text)

@@ -1,26 +1,36 @@
 //! Events as a stream instead of callbacks.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use futures_lite::Stream;
-
+use super::datagram::{DatagramActor as Core, Datagrams};
 use super::delivery::Receive;
+#[cfg(unix)]
+use super::process::{self, Processes};
+pub use super::queue::Events;
+use super::queue::{Inlet, Waiting, queue};
 use super::stream::{Setup, StreamActor};
-use crate::connect::StreamSocket;
+use crate::connect::{Options, StreamSocket};
+use crate::datagram::{DatagramSocket, DatagramTransport, Opened};
 use crate::info::ExtraInfo;
-use crate::io::{async_io, socket};
-use crate::message::Event;
+#[cfg(unix)]
+use crate::io::pipe;
+use crate::io::{Halves, async_io, datagram};
+#[cfg(unix)]
+use crate::message::ProcessEvent;
+use crate::message::{DatagramEvent, Event};
+#[cfg(unix)]
+use crate::process::{IntoCommand, SubprocessTransport};
 use crate::protocol::OnEof;
+use crate::state::kind::Kind;
 use crate::transport::{Handle, Transport};
-
-/// Bytes that may lie in the queue before reading stops; the last receive may go over it.
-const ROOM: usize = 256 * 1024;
+#[cfg(unix)]
+use crate::transport::{ReadTransport, WriteTransport};
 
 /// Runs a connected stream socket without a protocol.
 ///
@@ -37,142 +47,220 @@ const ROOM: usize = 256 * 1024;
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket.
 pub fn open(socket: impl StreamSocket) -> io::Result<(Transport, Events, Actor)> {
     let socket = socket.into_stream_socket()?;
-    socket::adopt(&socket)?;
-    let info = ExtraInfo::of_socket(&socket);
-    Ok(open_halves(async_io::halves(socket), info))
+    let info = Options::default().adopt(&socket)?;
+    Ok(open_halves(async_io::halves(socket), info, Kind::Duplex))
 }
 
-fn open_halves(halves: crate::io::Halves, info: ExtraInfo) -> (Transport, Events, Actor) {
-    let queue = Arc::new(Queue::default());
-    let mut actor = StreamActor::new(halves, info, Setup::default());
-    let mut inlet = Inlet(queue.clone());
+fn open_halves<T: Handle>(halves: Halves, info: ExtraInfo, kind: Kind) -> (T, Events, Actor) {
+    let mut actor = StreamActor::new(halves, info, Setup { kind, ..Setup::default() });
+    let (mut inlet, events) = queue();
     actor.made(&mut inlet);
-    let transport = Transport::new(actor.mailbox().clone());
-    (transport, Events(queue), Actor { actor, inlet })
+    (T::new(actor.mailbox().clone()), events, Actor { actor, inlet })
 }
 
-/// The queue between actor and stream.
-#[derive(Debug, Default)]
-struct Queue(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    events: VecDeque<Event<'static>>,
-    /// Bytes in `events`.
-    size: usize,
-    /// The stream was dropped.
-    deaf: bool,
-    /// The actor is gone.
-    ended: bool,
-    reader: Option<Waker>,
-    actor: Option<Waker>,
+/// Runs the read end of a pipe without a protocol, see [`connect_read_pipe`](crate::connect_read_pipe). Like [`open`]
+/// otherwise, but that the end of file closes it.
+///
+/// # Errors
+///
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it cannot be read as a pipe.
+#[cfg(unix)]
+pub fn open_read_pipe(fd: impl Into<OwnedFd>) -> io::Result<(ReadTransport, Events, Actor)> {
+    let pipe = pipe::Pipe::adopt(fd.into(), pipe::End::Read)?;
+    Ok(open_halves(pipe::reader(pipe), ExtraInfo::default(), Kind::ReadPipe))
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Runs the write end of a pipe without a protocol, see [`connect_write_pipe`](crate::connect_write_pipe). Like [`open`]
+/// otherwise.
+///
+/// # Errors
+///
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it cannot be written as a pipe.
+#[cfg(unix)]
+pub fn open_write_pipe(fd: impl Into<OwnedFd>) -> io::Result<(WriteTransport, Events, Actor)> {
+    let pipe = pipe::Pipe::adopt(fd.into(), pipe::End::Write)?;
+    Ok(open_halves(pipe::writer(pipe), ExtraInfo::default(), Kind::WritePipe))
 }
 
-impl State {
-    fn push(&mut self, event: Event<'static>) {
-        if self.deaf {
-            return;
+/// Starts a child process without a protocol, with pipes for its three standard streams. Like [`open`] otherwise.
+///
+/// Dropping the [`ProcessActor`] kills the child.
+///
+/// # Errors
+///
+/// What the system says when the program cannot be started.
+///
+/// # Examples
+///
+/// ```
+/// use std::process::Command;
+///
+/// use futures_lite::StreamExt;
+/// use smol_transports::{ProcessEvent, actor};
+///
+/// # smol::block_on(async {
+/// let (transport, mut events, actor) = actor::open_process(Command::new("echo").arg("hello"))?;
+/// let task = smol::spawn(actor);
+/// let mut output = Vec::new();
+/// while let Some(event) = events.next().await {
+///     if let ProcessEvent::PipeDataReceived(_, data) = event {
+///         output.extend_from_slice(&data);
+///     }
+/// }
+/// task.await;
+/// assert_eq!((output.as_slice(), transport.returncode()), (&b"hello\n"[..], Some(0)));
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
+#[cfg(unix)]
+pub fn open_process(command: impl IntoCommand) -> io::Result<(SubprocessTransport, ProcessEvents, ProcessActor)> {
+    let (transport, mut actor) = crate::process::open(command)?;
+    let (mut inlet, events) = queue();
+    actor.made(&mut inlet);
+    Ok((transport, events, ProcessActor { actor, inlet }))
+}
+
+/// The events of a child process, in order; ends after [`ProcessEvent::ConnectionLost`].
+#[cfg(unix)]
+pub type ProcessEvents = Events<ProcessEvent<'static>>;
+
+#[cfg(unix)]
+impl Waiting for ProcessEvent<'_> {
+    fn weight(&self) -> usize {
+        match self {
+            Self::PipeDataReceived(_, data) => data.len(),
+            _ => 0,
         }
-        let cancels = matches!(event, Event::ResumeWriting) && matches!(self.events.back(), Some(Event::PauseWriting));
-        if cancels {
-            self.events.pop_back();
-            return;
-        }
-        self.size += size(&event);
-        self.events.push_back(event);
     }
 
-    fn pop(&mut self) -> Option<Event<'static>> {
-        let event = self.events.pop_front()?;
-        self.size -= size(&event);
-        Some(event)
+    fn cancels(&self, last: &Self) -> bool {
+        matches!((last, self), (Self::PauseWriting(_), Self::ResumeWriting(_)))
+    }
+
+    fn is_last(&self) -> bool {
+        matches!(self, Self::ConnectionLost(_))
     }
 }
 
-fn size(event: &Event<'_>) -> usize {
-    match event {
-        Event::DataReceived(data) => data.len(),
-        _ => 0,
-    }
-}
-
-/// The actor's end of the queue.
-#[derive(Debug)]
-struct Inlet(Arc<Queue>);
-
-impl Receive for Inlet {
-    fn event(&mut self, event: Event<'_>) -> OnEof {
-        let mut state = self.0.lock();
-        state.push(event.into_owned());
-        let reader = state.reader.take();
-        drop(state);
-        reader.into_iter().for_each(Waker::wake);
-        OnEof::KeepOpen
-    }
-
-    fn buffer(&mut self, _: usize) -> Option<&mut [u8]> {
-        None
+#[cfg(unix)]
+impl Receive<Processes> for Inlet<ProcessEvent<'static>> {
+    fn event(&mut self, event: ProcessEvent<'_>) {
+        self.push(event.into_owned());
     }
 
     fn has_room(&mut self, waker: &Waker) -> bool {
-        let mut state = self.0.lock();
-        let room = state.deaf || state.size < ROOM;
-        if !room {
-            state.actor = Some(waker.clone());
+        Self::has_room(self, waker)
+    }
+}
+
+/// The future that runs a child process; done after [`ProcessEvent::ConnectionLost`].
+#[cfg(unix)]
+#[must_use = "an actor does nothing unless it is polled"]
+pub struct ProcessActor {
+    actor: process::ProcessActor,
+    inlet: Inlet<ProcessEvent<'static>>,
+}
+
+/// Runs a datagram socket without a protocol, connected or not. Like [`open`] otherwise.
+///
+/// # Errors
+///
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a datagram socket.
+///
+/// # Examples
+///
+/// ```
+/// use std::net::UdpSocket;
+///
+/// use futures_lite::StreamExt;
+/// use smol_transports::{DatagramEvent, actor};
+///
+/// # smol::block_on(async {
+/// let socket = UdpSocket::bind("127.0.0.1:0")?;
+/// let addr = socket.local_addr()?;
+/// let (transport, mut events, actor) = actor::open_datagram(socket)?;
+/// let task = smol::spawn(actor);
+///
+/// UdpSocket::bind("127.0.0.1:0")?.send_to(b"ping", addr)?;
+/// while let Some(event) = events.next().await {
+///     if let DatagramEvent::DatagramReceived { data, addr } = event {
+///         assert_eq!(*data, *b"ping");
+///         transport.send_to("pong", &*addr);
+///         transport.close();
+///     }
+/// }
+/// task.await;
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
+pub fn open_datagram(socket: impl DatagramSocket) -> io::Result<(DatagramTransport, DatagramEvents, DatagramActor)> {
+    let Opened { socket, route, .. } = Opened::existing(socket.into_datagram_socket()?)?;
+    let info = ExtraInfo::of_socket(&socket);
+    let mut actor = Core::new(datagram::async_io::halves(socket), route, info, Setup::default());
+    let (mut inlet, events) = queue();
+    actor.made(&mut inlet);
+    Ok((DatagramTransport::new(actor.mailbox().clone()), events, DatagramActor { actor, inlet }))
+}
+
+/// The events of a datagram endpoint.
+pub type DatagramEvents = Events<DatagramEvent<'static>>;
+
+impl Waiting for Event<'_> {
+    fn weight(&self) -> usize {
+        match self {
+            Self::DataReceived(data) => data.len(),
+            _ => 0,
         }
-        room
+    }
+
+    fn cancels(&self, last: &Self) -> bool {
+        matches!((last, self), (Self::PauseWriting, Self::ResumeWriting))
+    }
+
+    fn is_last(&self) -> bool {
+        matches!(self, Self::ConnectionLost(_))
     }
 }
 
-impl Drop for Inlet {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.ended = true;
-        let reader = state.reader.take();
-        drop(state);
-        reader.into_iter().for_each(Waker::wake);
+impl Receive for Inlet<Event<'static>> {
+    fn event(&mut self, event: Event<'_>) -> OnEof {
+        self.push(event.into_owned());
+        OnEof::KeepOpen
+    }
+
+    fn has_room(&mut self, waker: &Waker) -> bool {
+        Self::has_room(self, waker)
     }
 }
 
-/// The events of a transport, in order; ends after [`Event::ConnectionLost`].
-#[derive(Debug)]
-#[must_use = "events that nobody takes stop the reading"]
-pub struct Events(Arc<Queue>);
+/// Datagrams take more room than their bytes: many empty ones must not fill the memory.
+impl Waiting for DatagramEvent<'_> {
+    fn weight(&self) -> usize {
+        match self {
+            Self::DatagramReceived { data, .. } => size_of::<Self>() + data.len(),
+            Self::ErrorReceived(_) => size_of::<Self>(),
+            _ => 0,
+        }
+    }
 
-impl Stream for Events {
-    type Item = Event<'static>;
+    fn cancels(&self, last: &Self) -> bool {
+        matches!((last, self), (Self::PauseWriting, Self::ResumeWriting))
+    }
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event<'static>>> {
-        let mut state = self.0.lock();
-        let Some(event) = state.pop() else {
-            if state.ended {
-                return Poll::Ready(None);
-            }
-            state.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        };
-        let actor = if state.size < ROOM { state.actor.take() } else { None };
-        drop(state);
-        actor.into_iter().for_each(Waker::wake);
-        Poll::Ready(Some(event))
+    fn is_last(&self) -> bool {
+        matches!(self, Self::ConnectionLost(_))
     }
 }
 
-impl Drop for Events {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.deaf = true;
-        let events = std::mem::take(&mut state.events);
-        let actor = state.actor.take();
-        drop(state);
-        drop(events);
-        actor.into_iter().for_each(Waker::wake);
+impl Receive<Datagrams> for Inlet<DatagramEvent<'static>> {
+    fn event(&mut self, event: DatagramEvent<'_>) {
+        self.push(event.into_owned());
+    }
+
+    fn has_room(&mut self, waker: &Waker) -> bool {
+        Self::has_room(self, waker)
     }
 }
 
@@ -180,26 +268,42 @@ impl Drop for Events {
 #[must_use = "an actor does nothing unless it is polled"]
 pub struct Actor {
     actor: StreamActor,
-    inlet: Inlet,
+    inlet: Inlet<Event<'static>>,
 }
 
-impl Future for Actor {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        this.actor.poll(cx, &mut this.inlet)
-    }
+/// The future that moves the datagrams; done after [`DatagramEvent::ConnectionLost`].
+#[must_use = "an actor does nothing unless it is polled"]
+pub struct DatagramActor {
+    actor: Core,
+    inlet: Inlet<DatagramEvent<'static>>,
 }
 
-impl Drop for Actor {
-    fn drop(&mut self) {
-        self.actor.end(&mut self.inlet);
-    }
+macro_rules! actor_future {
+    ($type:ident) => {
+        impl Future for $type {
+            type Output = ();
+
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+                let this = self.get_mut();
+                this.actor.poll(cx, &mut this.inlet)
+            }
+        }
+
+        impl Drop for $type {
+            fn drop(&mut self) {
+                self.actor.end(&mut self.inlet);
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($type)).finish_non_exhaustive()
+            }
+        }
+    };
 }
 
-impl fmt::Debug for Actor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Actor").finish_non_exhaustive()
-    }
-}
+actor_future!(Actor);
+actor_future!(DatagramActor);
+#[cfg(unix)]
+actor_future!(ProcessActor);

@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
-use event_listener::Event as Notify;
+use event_listener::{Event as Notify, EventListener};
 
 use super::cause::Cause;
-use super::write_side::{Chunk, WriteSide};
-use crate::info::ExtraInfo;
+use super::datagram_side::DatagramSide;
+use super::write_side::{Chunk, Job, WriteSide};
+use crate::info::{Addr, ExtraInfo};
+use crate::io::datagram::DatagramOutlet;
 use crate::io::{Flow, Outlet};
 use crate::message::{Misuse, Written};
 use crate::state::kind::Kind;
@@ -33,7 +35,7 @@ pub(crate) struct Mailbox<W = WriteSide> {
     info: ExtraInfo,
     /// A protocol waits in `inner`; asked before each callback.
     renewed: AtomicBool,
-    /// Writing was resumed, or the end has come.
+    /// Writing was resumed, a job was done, or the end has come.
     drained: Notify,
     /// `connection_lost` was called and the descriptor is closed.
     closed: Notify,
@@ -58,6 +60,27 @@ struct Inner<W> {
     buried: bool,
 }
 
+/// What an actor must know to go on, read under one lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View {
+    /// Reading is wanted.
+    pub(crate) wants_data: bool,
+    /// More of what was received may be delivered, before anything else.
+    pub(crate) flow: Flow,
+    /// There is something to tell.
+    pub(crate) has_news: bool,
+    /// Something waits to be sent.
+    pub(crate) has_backlog: bool,
+    /// Nothing is to be sent or told, and no end is near.
+    pub(crate) is_quiet: bool,
+}
+
+impl View {
+    /// Before anything is known: everything is looked at.
+    pub(crate) const NEW: Self =
+        Self { wants_data: false, flow: Flow::Stop, has_news: true, has_backlog: true, is_quiet: false };
+}
+
 /// The sending half of an actor, under the lock of its mailbox.
 pub(crate) trait SendSide {
     /// What the protocol must be told about the sending.
@@ -65,8 +88,16 @@ pub(crate) trait SendSide {
     /// What keeps the descriptor open.
     type Outlet;
 
-    /// Sends what waits, until all is sent or the system takes no more.
+    /// Sends what waits, until all is sent, the system takes no more, or a job is due.
     fn flush(&mut self) -> io::Result<()>;
+    /// The same with one step of a job: for the actor alone, since a job may wait for the disk.
+    fn work(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+    /// Whether a job was done since the last call.
+    fn take_done(&mut self) -> bool {
+        false
+    }
     /// The last send came short; the endpoint tells when to try again.
     fn is_blocked(&self) -> bool;
     /// The endpoint says that sending is worth a try.
@@ -81,11 +112,17 @@ pub(crate) trait SendSide {
     fn tell(&mut self) -> Option<(Input, Self::News)>;
     /// Whether `tell` has something to say.
     fn has_news(&self) -> bool;
+    /// Whether handles may send as well.
+    fn is_direct(&self) -> bool {
+        true
+    }
     /// A callback begins.
     fn begin_callback(&mut self);
     /// Drops what waits; nothing will be told any more.
     fn clear(&mut self);
     fn take_outlet(&mut self) -> Option<Self::Outlet>;
+    /// What has left, to be dropped without the lock.
+    fn take_spent(&mut self) -> Vec<Bytes>;
 
     /// Pauses the writer if more waits than the high mark allows.
     fn latch(&mut self) {
@@ -150,7 +187,9 @@ impl<W: SendSide> Mailbox<W> {
         let mut inner = self.lock();
         let result = change(&mut inner);
         let waker = if inner.polled || !inner.has_work() { None } else { inner.waker.take() };
+        let spent = inner.write.take_spent();
         drop(inner);
+        drop(spent);
         waker.into_iter().for_each(Waker::wake);
         result
     }
@@ -217,11 +256,18 @@ impl<W: SendSide> Mailbox<W> {
 
     /// Ends at once: with an error, or as `abort()`.
     pub(crate) fn abort(&self, exc: Option<io::Error>) {
+        let cause = exc.map(Cause::new);
         self.post(|inner| {
             inner.settle();
-            inner.end(exc);
+            inner.end(cause.clone());
             inner.dirty |= std::mem::take(&mut inner.goodbye);
         });
+    }
+
+    /// A callback has panicked: nothing but the loss is told any more.
+    pub(crate) fn panicked(&self, exc: io::Error) {
+        self.abort(Some(exc));
+        self.lock().write.marks_mut().forget();
     }
 
     /// Hands the next protocol to the actor; the one that was still waiting is dropped.
@@ -264,12 +310,22 @@ impl<W: SendSide> Mailbox<W> {
         }
     }
 
+    /// Tells when writing was resumed, a job was done, or the end has come.
+    pub(crate) fn listen_for_progress(&self) -> EventListener {
+        self.drained.listen()
+    }
+
+    /// Why nothing that was queued can be done any more; `None` before the end has come.
+    pub(crate) fn why_lost(&self) -> Option<io::Error> {
+        self.end().and_then(|end| end.and_then(|()| Written::Closed.ok()).err())
+    }
+
     fn drain_now(&self) -> Option<io::Result<()>> {
         let inner = self.lock();
         if inner.lifecycle.takes_writes() {
             return (!inner.write.marks().is_paused()).then_some(Ok(()));
         }
-        Some(inner.outcome().and(Written::Closed.ok()))
+        Some(inner.outcome().and_then(|()| Written::Closed.ok()))
     }
 }
 
@@ -283,8 +339,17 @@ impl Mailbox {
         self.post(Inner::write_eof);
     }
 
-    pub(crate) fn outlet(&self) -> Option<Arc<dyn Outlet>> {
-        self.lock().write.outlet().cloned()
+    /// Queues other work in its order.
+    pub(crate) fn queue(&self, job: Job) -> io::Result<()> {
+        self.post(|inner| inner.queue(job))
+    }
+
+    /// What is used besides comes after what was written before.
+    pub(crate) fn settled_outlet(&self) -> Option<Arc<dyn Outlet>> {
+        self.post(|inner| {
+            inner.settle();
+            inner.write.outlet().cloned()
+        })
     }
 
     /// Bytes that were accepted and not sent.
@@ -293,11 +358,24 @@ impl Mailbox {
     }
 }
 
+/// For the handles of datagram endpoints.
+impl Mailbox<DatagramSide> {
+    pub(crate) fn send(&self, data: Chunk<'_>, to: Option<Addr>) -> Written {
+        // What is not taken over must not be dropped under the lock.
+        let _held = data.share();
+        self.post(|inner| inner.send(data, to))
+    }
+
+    pub(crate) fn datagram_outlet(&self) -> Option<Arc<dyn DatagramOutlet>> {
+        self.lock().write.outlet().cloned()
+    }
+}
+
 /// For handles with a descriptor.
 #[cfg(unix)]
 impl Mailbox {
     pub(crate) fn with_descriptor<R>(&self, f: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> R) -> Option<R> {
-        let outlet = self.outlet()?;
+        let outlet = self.settled_outlet()?;
         let descriptor = outlet.descriptor()?;
         Some(f(descriptor))
     }
@@ -318,14 +396,14 @@ impl Mailbox {
     pub(crate) fn reader_gone(&self) {
         let mut inner = self.lock();
         let exc = (!inner.write.is_empty()).then(|| io::ErrorKind::BrokenPipe.into());
-        inner.end(exc);
+        inner.end(exc.map(Cause::new));
     }
 }
 
 /// For the actor.
 impl<W: SendSide> Mailbox<W> {
     /// The actor is being polled from here on. The first round looks at everything, so nothing is dirty now.
-    pub(crate) fn begin_poll(&self, waker: &Waker) {
+    pub(crate) fn begin_poll(&self, waker: &Waker) -> View {
         let mut inner = self.lock();
         inner.polled = true;
         inner.dirty = false;
@@ -333,17 +411,18 @@ impl<W: SendSide> Mailbox<W> {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
+        inner.view()
     }
 
-    /// The actor wants to rest; false if there is something new for it.
-    pub(crate) fn park(&self) -> bool {
+    /// The actor wants to rest; what it must look at instead, if there is something new.
+    pub(crate) fn park(&self) -> Option<View> {
         let mut inner = self.lock();
         if inner.has_work() {
             inner.dirty = false;
-            return false;
+            return Some(inner.view());
         }
         inner.polled = false;
-        true
+        None
     }
 
     /// The actor rests although there may be work; it has woken itself.
@@ -359,30 +438,21 @@ impl<W: SendSide> Mailbox<W> {
     }
 
     /// A callback has returned: sends what it gathered, and tells what the marks have to say.
-    pub(crate) fn settle(&self) -> Option<W::News> {
+    pub(crate) fn settle(&self) -> (Option<W::News>, View) {
         let mut inner = self.lock();
-        inner.settle();
+        inner.work();
         let was_paused = inner.write.marks().is_paused();
         let news = inner.tell();
         let resumed = was_paused && !inner.write.marks().is_paused();
+        let done = inner.write.take_done();
+        let spent = inner.write.take_spent();
+        let view = inner.view();
         drop(inner);
-        if resumed {
+        drop(spent);
+        if resumed || done {
             self.drained.notify(usize::MAX);
         }
-        news
-    }
-
-    /// Whether received bytes may be delivered now.
-    pub(crate) fn flow(&self) -> Flow {
-        let inner = self.lock();
-        let wanted = inner.lifecycle.wants_data() && !inner.reading_paused && inner.protocol.is_none();
-        if wanted { Flow::Continue } else { Flow::Stop }
-    }
-
-    /// Whether reading is wanted, whoever the protocol is.
-    pub(crate) fn wants_data(&self) -> bool {
-        let inner = self.lock();
-        inner.lifecycle.wants_data() && !inner.reading_paused
+        (news, view)
     }
 
     pub(crate) fn is_blocked(&self) -> bool {
@@ -428,9 +498,21 @@ impl<W: SendSide> Mailbox<W> {
     pub(crate) fn bury(&self) {
         let mut inner = self.lock();
         inner.write.clear();
-        let remains = (inner.write.take_outlet(), inner.protocol.take(), inner.waker.take());
+        let spent = inner.write.take_spent();
+        let remains = (spent, inner.write.take_outlet(), inner.protocol.take(), inner.waker.take());
         drop(inner);
         drop(remains);
+    }
+
+    /// Saying goodbye has failed: that is the cause of the loss then.
+    pub(crate) fn blame(&self, exc: io::Error) {
+        self.lock().cause.get_or_insert_with(|| Cause::new(exc));
+    }
+
+    /// All is done: the end is due, in good order.
+    #[cfg(unix)]
+    pub(crate) fn finish(&self) {
+        self.lock().end(None);
     }
 
     /// Tells all who wait that the end has come.
@@ -451,7 +533,8 @@ impl Inner<WriteSide> {
         }
         if data.len() > 0 {
             let blocked = self.write.is_blocked();
-            let sent = if self.polled { self.write.gather(data) } else { self.write.send(data) };
+            let sent =
+                if self.polled || !self.write.is_direct() { self.write.gather(data) } else { self.write.send(data) };
             self.after_send(blocked, sent);
             self.write.latch();
         }
@@ -459,6 +542,17 @@ impl Inner<WriteSide> {
             return Written::Closed;
         }
         if self.write.marks().is_paused() { Written::Full } else { Written::Queued }
+    }
+
+    fn queue(&mut self, job: Job) -> io::Result<()> {
+        if self.write.outbox.is_finished() {
+            return Written::Refused(Misuse::WriteAfterEof).ok();
+        }
+        if self.lifecycle.is_closing() || !self.takes_writes() {
+            return Written::Closed.ok();
+        }
+        self.write.outbox.job(job);
+        Ok(())
     }
 
     fn takes_writes(&self) -> bool {
@@ -478,7 +572,43 @@ impl Inner<WriteSide> {
     }
 }
 
+impl Inner<DatagramSide> {
+    fn send(&mut self, data: Chunk<'_>, to: Option<Addr>) -> Written {
+        let to = match self.write.resolve(to) {
+            Ok(to) => to,
+            Err(misuse) => return Written::Refused(misuse),
+        };
+        if !self.lifecycle.takes_writes() {
+            return Written::Closed;
+        }
+        let blocked = self.write.is_blocked();
+        if self.polled {
+            self.write.gather(data, to)
+        } else {
+            self.write.send(data, to)
+        }
+        self.after_send(blocked, Ok(()));
+        self.write.latch();
+        if self.write.marks().is_paused() { Written::Full } else { Written::Queued }
+    }
+}
+
 impl<W: SendSide> Inner<W> {
+    fn view(&self) -> View {
+        let wants_data = self.lifecycle.wants_data() && !self.reading_paused;
+        let has_news = self.write.has_news();
+        let may_go_on = wants_data && !has_news && self.protocol.is_none();
+        let has_backlog = !self.write.is_empty();
+        let is_live = matches!(self.lifecycle.state(), State::Open | State::PeerEof);
+        View {
+            wants_data,
+            flow: if may_go_on { Flow::Continue } else { Flow::Stop },
+            has_news,
+            has_backlog,
+            is_quiet: is_live && !has_news && !has_backlog && self.write.is_direct(),
+        }
+    }
+
     fn has_work(&self) -> bool {
         let state = self.lifecycle.state();
         self.dirty
@@ -495,17 +625,29 @@ impl<W: SendSide> Inner<W> {
         self.after_send(blocked, sent);
     }
 
+    /// The same for the actor, which also works on what is no mere sending.
+    fn work(&mut self) {
+        let blocked = self.write.is_blocked();
+        let sent = self.write.work();
+        self.after_send(blocked, sent);
+    }
+
     fn after_send(&mut self, was_blocked: bool, sent: io::Result<()>) {
         if let Err(exc) = sent {
-            return self.end(Some(exc));
+            return self.end(Some(Cause::new(exc)));
         }
         self.dirty |= self.write.is_blocked() && !was_blocked;
+        self.dirty |= !self.polled && !self.write.is_direct();
     }
 
     fn close(&mut self) {
         self.settle();
-        if self.lifecycle.step(Input::Close) && self.write.is_empty() {
-            self.leave();
+        if self.lifecycle.step(Input::Close) {
+            // The actor has a deadline to set, or a child to kill.
+            self.dirty = true;
+            if self.write.is_empty() {
+                self.leave();
+            }
         }
     }
 
@@ -516,9 +658,9 @@ impl<W: SendSide> Inner<W> {
         self.dirty = true;
     }
 
-    fn end(&mut self, exc: Option<io::Error>) {
+    fn end(&mut self, cause: Option<Cause>) {
         if self.lifecycle.step(Input::End) {
-            self.cause = exc.map(Cause::new);
+            self.cause = cause;
             self.write.clear();
         }
     }

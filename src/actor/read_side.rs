@@ -10,6 +10,9 @@ use crate::message::Event;
 use crate::protocol::OnEof;
 use crate::state::kind::Kind;
 
+/// Bytes received at once while something waits to be sent.
+const SMALL: usize = 64 * 1024;
+
 /// Short reads of one turn.
 const READS: usize = 16;
 
@@ -29,7 +32,7 @@ pub(crate) fn poll_read(
     delivery: &mut Delivery<'_>,
 ) -> io::Result<Turn> {
     for _ in 0..READS {
-        if !delivery.mailbox.wants_data() || !delivery.receive.has_room(cx.waker()) {
+        if !delivery.wants_data() {
             return Ok(Turn::Rest);
         }
         if endpoint.poll_recv_ready(cx)?.is_pending() {
@@ -49,7 +52,9 @@ pub(crate) fn poll_read(
 /// One receive, in the way that the present protocol asks for.
 fn receive(cx: &mut Context<'_>, endpoint: &mut dyn Endpoint, delivery: &mut Delivery<'_>) -> io::Result<Poll<Recv>> {
     let Some(buffer) = delivery.buffer(SIZE)? else {
-        return Ok(endpoint.poll_recv(cx, SIZE, &mut |data| delivery.data(data))?);
+        // While the peer does not read, what it sends may have to wait here as well.
+        let budget = if delivery.view.has_backlog { SMALL } else { SIZE };
+        return Ok(endpoint.poll_recv(cx, budget, &mut |data| delivery.data(data))?);
     };
     match endpoint.poll_recv_into(cx, buffer)? {
         Poll::Pending => Ok(Poll::Pending),
@@ -67,7 +72,6 @@ fn end_of_file(delivery: &mut Delivery<'_>) {
         Kind::Duplex => {
             if delivery.deliver(Event::EofReceived) == OnEof::Close {
                 delivery.mailbox.close();
-                delivery.settle();
             }
         }
         Kind::ReadPipe => {
@@ -76,4 +80,5 @@ fn end_of_file(delivery: &mut Delivery<'_>) {
         }
         Kind::WritePipe => delivery.mailbox.reader_gone(),
     }
+    delivery.settle();
 }

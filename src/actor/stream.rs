@@ -3,13 +3,13 @@
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use socket2::Socket;
 
 use super::delivery::{Delivery, Payload, Receive};
-use super::mailbox::{Mailbox, Stage};
+use super::mailbox::{Mailbox, Stage, View};
 use super::read_side::{Turn, poll_read};
 use super::write_side::WriteSide;
 use crate::info::ExtraInfo;
@@ -79,17 +79,26 @@ impl StreamActor {
         if self.endpoint.is_none() {
             return Poll::Ready(());
         }
-        self.mailbox.begin_poll(cx.waker());
+        let mut view = self.mailbox.begin_poll(cx.waker());
         for _ in 0..ROUNDS {
-            self.poll_write(cx, receive);
-            if self.poll_end(cx, receive).is_ready() {
-                return Poll::Ready(());
+            if view.has_news {
+                // A pause is told before anything else.
+                view = self.settle(cx, receive);
             }
-            if self.poll_read(cx, receive) == Turn::Spent {
+            // Reading comes first: a peer that has gone makes sending fail, and what it sent before must not be lost.
+            let turn = self.poll_read(cx, receive, &mut view);
+            if !view.is_quiet {
+                self.poll_write(cx, receive);
+                if self.poll_end(cx, receive).is_ready() {
+                    return Poll::Ready(());
+                }
+            }
+            if turn == Turn::Spent {
                 break;
             }
-            if self.mailbox.park() {
-                return Poll::Pending;
+            match self.mailbox.park() {
+                Some(news) => view = news,
+                None => return Poll::Pending,
             }
         }
         self.mailbox.yield_now();
@@ -121,7 +130,13 @@ impl StreamActor {
     }
 
     fn delivery<'a>(&'a mut self, receive: &'a mut dyn Receive, waker: &'a Waker) -> Delivery<'a> {
-        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker }
+        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker, view: View::NEW }
+    }
+
+    fn settle(&mut self, cx: &Context<'_>, receive: &mut dyn Receive) -> View {
+        let mut delivery = self.delivery(receive, cx.waker());
+        delivery.settle();
+        delivery.view
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive) {
@@ -132,21 +147,30 @@ impl StreamActor {
                 Some(Poll::Pending) | None => {}
             }
         }
-        self.delivery(receive, cx.waker()).settle();
+        self.settle(cx, receive);
+        let flushed = self.endpoint.as_mut().map(|endpoint| endpoint.poll_flush(cx));
+        if let Some(Poll::Ready(Err(exc))) = flushed {
+            self.mailbox.abort(Some(exc));
+        }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive) -> Turn {
+    fn poll_read(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive, view: &mut View) -> Turn {
         let Some(endpoint) = self.endpoint.as_deref_mut() else { return Turn::Rest };
-        let wanted = self.mailbox.wants_data();
-        if wanted != self.reading {
-            self.reading = wanted;
-            endpoint.set_reading(wanted);
+        if view.wants_data != self.reading {
+            self.reading = view.wants_data;
+            endpoint.set_reading(view.wants_data);
         }
+        if !view.wants_data {
+            return Turn::Rest;
+        }
+        let waker = cx.waker();
         let payload = &mut self.payload;
-        let waker = cx.waker().clone();
-        let mut delivery = Delivery { mailbox: &self.mailbox, receive, payload, waker: &waker };
-        poll_read(cx, endpoint, &mut delivery).unwrap_or_else(|exc| {
+        let mut delivery = Delivery { mailbox: &self.mailbox, receive, payload, waker, view: *view };
+        let turn = poll_read(cx, endpoint, &mut delivery);
+        *view = delivery.view;
+        turn.unwrap_or_else(|exc| {
             self.mailbox.abort(Some(exc));
+            view.is_quiet = false;
             Turn::Rest
         })
     }
@@ -157,14 +181,19 @@ impl StreamActor {
             Stage::Ended => {}
             Stage::Flushing if !self.is_late(cx) => return Poll::Pending,
             Stage::Flushing => self.mailbox.abort(Some(io::ErrorKind::TimedOut.into())),
-            Stage::Leaving => {
-                let farewell = self.endpoint.as_mut().map(|endpoint| endpoint.poll_close(cx));
-                if farewell.is_some_and(|farewell| farewell.is_pending()) && !self.is_late(cx) {
-                    return Poll::Pending;
-                }
-            }
+            Stage::Leaving => ready!(self.poll_goodbye(cx)),
         }
         self.lose(receive);
+        Poll::Ready(())
+    }
+
+    fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.endpoint.as_mut().map(|endpoint| endpoint.poll_close(cx)) {
+            Some(Poll::Pending) if !self.is_late(cx) => return Poll::Pending,
+            Some(Poll::Pending) => self.mailbox.blame(io::ErrorKind::TimedOut.into()),
+            Some(Poll::Ready(Err(exc))) => self.mailbox.blame(exc),
+            Some(Poll::Ready(Ok(()))) | None => {}
+        }
         Poll::Ready(())
     }
 

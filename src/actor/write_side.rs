@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::mailbox::SendSide;
 use crate::io::Outlet;
 use crate::io::errors::unless_blocked;
+use crate::sendfile::{FileJob, Step};
 use crate::state::kind::Kind;
 use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
@@ -20,12 +21,17 @@ const SLICES: usize = 16;
 /// Sends of one flush: what is left then waits for the actor's next turn.
 const SENDS: usize = 16;
 
+/// A write of that many bytes is sent at once if nothing waits before it: that saves a copy, and costs no other call.
+const LARGE: usize = 32 * 1024;
+
 /// Bytes that one callback may send directly. A writer that never yields is paused behind them.
 const BURST: usize = 8 * 1024 * 1024;
 
 /// Work besides bytes and end of file.
 #[derive(Debug)]
-pub(crate) enum Job {}
+pub(crate) enum Job {
+    SendFile(FileJob),
+}
 
 /// Bytes that were handed over for sending.
 #[derive(Debug)]
@@ -44,12 +50,14 @@ pub(crate) struct WriteSide {
     blocked: bool,
     /// Bytes sent since the last callback began.
     burst: usize,
+    /// A job was done since `take_done`.
+    done: bool,
 }
 
 impl WriteSide {
     pub(crate) const fn new(kind: Kind, limits: WriteLimits, outlet: Option<Arc<dyn Outlet>>) -> Self {
         let outbox = Outbox::new(kind.marks(limits));
-        Self { kind, outbox, outlet, blocked: false, burst: 0 }
+        Self { kind, outbox, outlet, blocked: false, burst: 0, done: false }
     }
 
     pub(crate) const fn kind(&self) -> Kind {
@@ -63,7 +71,12 @@ impl WriteSide {
     /// Queues `data`, to be sent together with what else the callback writes. What goes over the high mark is tried at
     /// once, so that what the system takes never pauses the writer.
     pub(crate) fn gather(&mut self, data: Chunk<'_>) -> io::Result<()> {
-        if self.burst >= BURST || self.outbox.size() + data.len() <= self.outbox.marks().limits().high_water() {
+        let waits = self.burst >= BURST || !self.is_direct();
+        let is_large = data.len() >= LARGE && self.outbox.is_empty() && !self.blocked;
+        if is_large && !waits {
+            return self.send(data);
+        }
+        if waits || self.outbox.size() + data.len() <= self.outbox.marks().limits().high_water() {
             self.queue(data);
             return Ok(());
         }
@@ -76,6 +89,8 @@ impl WriteSide {
         let sent = if self.outbox.is_empty() { self.try_send(&[IoSlice::new(data.as_slice())])? } else { 0 };
         if sent < data.len() {
             self.queue(data.split_off(sent));
+        } else if let Chunk::Shared(data) = data {
+            self.outbox.spend(data);
         }
         Ok(())
     }
@@ -103,6 +118,18 @@ impl WriteSide {
         self.outlet.as_deref().map_or(Ok(()), Outlet::finish)
     }
 
+    /// Does a part of the job that is due, if one is.
+    fn work_on_job(&mut self) -> io::Result<()> {
+        let Front::Job(Job::SendFile(job)) = self.outbox.front() else { return Ok(()) };
+        let step = self.outlet.as_deref().map_or(Ok(Step::Blocked), |outlet| job.step(outlet))?;
+        self.blocked = step == Step::Blocked;
+        if step == Step::Done {
+            self.outbox.done();
+            self.done = true;
+        }
+        Ok(())
+    }
+
     fn try_send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let (sent, blocked) = try_send(self.outlet.as_deref(), slices)?;
         self.blocked = blocked;
@@ -124,10 +151,22 @@ impl SendSide for WriteSide {
                 Front::Empty => break,
                 Front::Bytes => self.flush_bytes()?,
                 Front::Eof => self.flush_eof()?,
-                Front::Job(job) => match *job {},
+                Front::Job(_) => break,
             }
         }
         Ok(())
+    }
+
+    fn work(&mut self) -> io::Result<()> {
+        self.flush()?;
+        if !self.blocked {
+            self.work_on_job()?;
+        }
+        self.flush()
+    }
+
+    fn take_done(&mut self) -> bool {
+        std::mem::take(&mut self.done)
     }
 
     fn is_blocked(&self) -> bool {
@@ -162,12 +201,20 @@ impl SendSide for WriteSide {
         self.outbox.marks().has_news()
     }
 
+    fn is_direct(&self) -> bool {
+        self.outlet.as_deref().is_none_or(Outlet::is_direct)
+    }
+
     fn begin_callback(&mut self) {
         self.burst = 0;
     }
 
     fn clear(&mut self) {
         self.outbox.clear();
+    }
+
+    fn take_spent(&mut self) -> Vec<Bytes> {
+        self.outbox.take_spent()
     }
 
     fn take_outlet(&mut self) -> Option<Arc<dyn Outlet>> {
@@ -188,10 +235,18 @@ impl Chunk<'_> {
         self.as_slice().len()
     }
 
-    fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Borrowed(data) => data,
             Self::Shared(data) => data,
+        }
+    }
+
+    /// The bytes of the user, if they are.
+    pub(crate) fn share(&self) -> Option<Bytes> {
+        match self {
+            Self::Borrowed(_) => None,
+            Self::Shared(data) => Some(data.clone()),
         }
     }
 

@@ -36,13 +36,7 @@ impl Default for Plan {
 
 impl Plan {
     pub(crate) async fn connect(self, addr: Address, local: Option<Address>) -> io::Result<Connected> {
-        let Some(limit) = self.limit else { return self.race(addr, local).await };
-        let late = async {
-            Timer::after(limit).await;
-            let text = format!("no connection within {limit:?}");
-            Err(io::Error::new(io::ErrorKind::TimedOut, text))
-        };
-        future::or(self.race(addr, local), late).await
+        within(self.limit, self.race(addr, local)).await
     }
 
     async fn race(self, addr: Address, local: Option<Address>) -> io::Result<Connected> {
@@ -54,6 +48,17 @@ impl Plan {
         let mut race = Race::new(addrs, local, self.delay);
         poll_fn(|cx| race.poll(cx)).await
     }
+}
+
+/// Gives up after `limit`.
+pub(crate) async fn within<R>(limit: Option<Duration>, connect: impl Future<Output = io::Result<R>>) -> io::Result<R> {
+    let Some(limit) = limit else { return connect.await };
+    let late = async {
+        Timer::after(limit).await;
+        let text = format!("no connection within {limit:?}");
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    };
+    future::or(connect, late).await
 }
 
 /// The families in turn, after `first` addresses of the one that comes first.

@@ -1,12 +1,16 @@
 //! Descriptors on async-io: portable, for every executor, and the reference for other backends.
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use async_io::Async;
 use socket2::{SockRef, Socket};
+
+#[cfg(target_os = "linux")]
+use crate::driver::Registration;
 
 use super::errors::unless_blocked;
 use super::scratch::Scratch;
@@ -68,19 +72,36 @@ pub(crate) fn halves<S: Stream>(stream: S) -> Halves {
 
 /// How a descriptor is waited for.
 #[derive(Debug)]
-pub(crate) enum Binding<S> {
+pub(crate) enum Binding<S: AsSource> {
     /// Not at all so far.
     Unbound(Arc<S>),
     AsyncIo(Async<Arc<S>>),
+    #[cfg(target_os = "linux")]
+    Driver(Registration<S>),
     /// It cannot be waited for, and never blocks: the likes of `/dev/null`.
     Always(Arc<S>),
 }
 
-impl<S: Stream> Binding<S> {
+impl<S: AsSource> Binding<S> {
     pub(crate) fn stream(&self) -> &S {
+        self.shared()
+    }
+
+    fn shared(&self) -> &Arc<S> {
         match self {
             Self::Unbound(stream) | Self::Always(stream) => stream,
             Self::AsyncIo(io) => io.get_ref(),
+            #[cfg(target_os = "linux")]
+            Self::Driver(registration) => registration.stream(),
+        }
+    }
+
+    /// Whether reading must go on although it came short. One-shot readiness reports what is left again.
+    pub(crate) fn must_read_on(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Driver(registration) => registration.must_read_on(),
+            _ => false,
         }
     }
 
@@ -88,6 +109,8 @@ impl<S: Stream> Binding<S> {
         self.bind()?;
         match self {
             Self::AsyncIo(io) => io.poll_readable(cx),
+            #[cfg(target_os = "linux")]
+            Self::Driver(registration) => registration.poll_readable(cx).map(Ok),
             Self::Unbound(_) | Self::Always(_) => Poll::Ready(Ok(())),
         }
     }
@@ -96,29 +119,47 @@ impl<S: Stream> Binding<S> {
         self.bind()?;
         match self {
             Self::AsyncIo(io) => io.poll_writable(cx),
+            #[cfg(target_os = "linux")]
+            Self::Driver(registration) => registration.poll_writable(cx),
             Self::Unbound(_) | Self::Always(_) => Poll::Ready(Ok(())),
         }
     }
 
-    /// Registers when it first has to wait.
+    /// Registers when it first has to wait: with the driver that is running here, else with async-io.
     fn bind(&mut self) -> io::Result<()> {
-        if let Self::Unbound(stream) = self {
-            *self = match Async::new_nonblocking(stream.clone()) {
-                Ok(io) => Self::AsyncIo(io),
-                Err(err) if cannot_wait(&err) => Self::Always(stream.clone()),
-                Err(err) => return Err(err),
-            };
+        match self {
+            Self::Unbound(_) => {}
+            #[cfg(target_os = "linux")]
+            Self::Driver(registration) if registration.is_stale() => self.unbind(),
+            _ => return Ok(()),
         }
+        let stream = self.shared().clone();
+        *self = match register(stream.clone()) {
+            Ok(bound) => bound,
+            Err(err) if cannot_wait(&err) => Self::Always(stream),
+            Err(err) => return Err(err),
+        };
         Ok(())
     }
 
+    /// Forgets the registration; the next wait registers anew.
+    pub(crate) fn unbind(&mut self) {
+        *self = Self::Unbound(self.shared().clone());
+    }
+
     fn into_stream(self) -> Option<S> {
-        let stream = match self {
-            Self::Unbound(stream) | Self::Always(stream) => stream,
-            Self::AsyncIo(io) => io.into_inner().ok()?,
-        };
+        let stream = self.shared().clone();
+        drop(self);
         Arc::into_inner(stream)
     }
+}
+
+fn register<S: AsSource>(stream: Arc<S>) -> io::Result<Binding<S>> {
+    #[cfg(target_os = "linux")]
+    if let Some(reactor) = crate::driver::current() {
+        return Registration::new(reactor, stream).map(Binding::Driver);
+    }
+    Async::new_nonblocking(stream).map(Binding::AsyncIo)
 }
 
 /// epoll's answer for what is always ready.
@@ -128,7 +169,7 @@ fn cannot_wait(err: &io::Error) -> bool {
 
 /// The receiving half, which also waits.
 #[derive(Debug)]
-pub(crate) struct StreamEndpoint<S> {
+pub(crate) struct StreamEndpoint<S: Stream> {
     binding: Binding<S>,
     /// Receiving is worth a try without waiting: readiness was reported, or the last read came back full.
     hot: bool,
@@ -145,7 +186,7 @@ impl<S: Stream> StreamEndpoint<S> {
         self.hot = false;
         let received = unless_blocked(self.binding.stream().recv(buf))?;
         if let Some(count) = received {
-            self.hot = count == buf.len();
+            self.hot = count == buf.len() || self.binding.must_read_on();
             self.eof = count == 0 && !buf.is_empty();
         }
         Ok(received)
@@ -230,6 +271,10 @@ pub(crate) struct StreamOutlet<S>(pub(crate) Arc<S>);
 impl<S: Stream> Outlet for StreamOutlet<S> {
     fn try_send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         self.0.send(bufs)
+    }
+
+    fn try_send_file(&self, file: &File, offset: u64, count: usize) -> io::Result<Option<usize>> {
+        self.0.socket().map_or(Ok(None), |socket| socket::send_file(&socket, file, offset, count))
     }
 
     fn finish(&self) -> io::Result<()> {

@@ -2,23 +2,27 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::Socket;
 
 use super::async_io::{Binding, Stream, StreamOutlet};
 use super::errors::retry;
+use super::socket::FLAGS;
 use super::{Endpoint, Flow, Halves, Recv};
 
 /// A descriptor in non-blocking mode; the mode is put back when it is closed.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     fd: OwnedFd,
-    /// The flags to put back: somebody else may go on with the same open file, the parent shell with its terminal.
-    restore: Option<OFlags>,
+    /// Somebody else may go on with the same open file, the parent shell with its terminal.
+    _restore: Option<Arc<Restore>>,
+    /// Each call says itself that it must not wait: the mode of a socket is left alone.
+    is_socket: bool,
 }
 
 /// Which end is wanted.
@@ -33,25 +37,33 @@ impl Pipe {
     pub(crate) fn adopt(fd: OwnedFd, end: End) -> io::Result<Self> {
         check(&fd, end)?;
         let flags = rustix::fs::fcntl_getfl(&fd)?;
-        if flags.contains(OFlags::NONBLOCK) {
-            return Ok(Self { fd, restore: None });
+        let is_socket = file_type(&fd) == FileType::Socket;
+        if is_socket {
+            return Ok(Self { fd, _restore: None, is_socket });
         }
-        if let Some(fd) = reopen(&fd, flags) {
-            return Ok(Self { fd, restore: None });
+        if !flags.contains(OFlags::NONBLOCK) {
+            if let Some(fd) = reopen(&fd, flags) {
+                return Ok(Self { fd, _restore: None, is_socket });
+            }
         }
-        rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        Ok(Self { fd, restore: Some(flags) })
+        let _restore = Restore::at_the_end(&fd, flags)?;
+        Ok(Self { fd, _restore, is_socket })
     }
 
     /// Takes a descriptor that nobody else has.
     pub(crate) fn own(fd: OwnedFd) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        Ok(Self { fd, restore: None })
+        Ok(Self { fd, _restore: None, is_socket: false })
     }
 
-    fn file_type(&self) -> FileType {
-        rustix::fs::fstat(&self.fd).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
+    /// What is to be watched for the end of a reader. One who can read it himself would wait for himself.
+    fn watched(&self) -> FileType {
+        let both_ways = rustix::fs::fcntl_getfl(&self.fd).is_ok_and(|flags| flags.contains(OFlags::RDWR));
+        match file_type(&self.fd) {
+            FileType::Fifo if both_ways => FileType::Unknown,
+            file_type => file_type,
+        }
     }
 
     /// Whether the reader has gone.
@@ -63,12 +75,45 @@ impl Pipe {
     }
 }
 
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        if let Some(flags) = self.restore {
-            // The descriptor is going away: there is nobody to tell.
-            let _ = rustix::fs::fcntl_setfl(&self.fd, flags);
+fn file_type(fd: &OwnedFd) -> FileType {
+    rustix::fs::fstat(fd).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
+}
+
+/// The modes that were changed and are still to be put back.
+static CHANGED: Mutex<Vec<(Inode, Weak<Restore>)>> = Mutex::new(Vec::new());
+
+/// Device and inode.
+type Inode = (u64, u64);
+
+/// Puts the mode of an open file back when the last transport on it is gone: a terminal may be read and written.
+#[derive(Debug)]
+struct Restore {
+    fd: OwnedFd,
+    flags: OFlags,
+}
+
+impl Restore {
+    /// Makes an open file non-blocking. None if it is by somebody else's will.
+    fn at_the_end(fd: &OwnedFd, flags: OFlags) -> io::Result<Option<Arc<Self>>> {
+        let stat = rustix::fs::fstat(fd)?;
+        let key = (stat.st_dev as u64, stat.st_ino as u64);
+        let mut changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.retain(|(_, restore)| restore.strong_count() > 0);
+        if flags.contains(OFlags::NONBLOCK) {
+            let known = changed.iter().find(|(known, _)| *known == key);
+            return Ok(known.and_then(|(_, restore)| restore.upgrade()));
         }
+        rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
+        let restore = Arc::new(Self { fd: fd.try_clone()?, flags });
+        changed.push((key, Arc::downgrade(&restore)));
+        Ok(Some(restore))
+    }
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        // The descriptor is going away: there is nobody to tell.
+        let _ = rustix::fs::fcntl_setfl(&self.fd, self.flags);
     }
 }
 
@@ -108,7 +153,8 @@ fn reopen(_: &OwnedFd, _: OFlags) -> Option<OwnedFd> {
     None
 }
 
-/// Opening some devices anew gives another device: only pipes, and terminals that are known to give themselves.
+/// Opening some devices anew gives another device, and a FIFO that its writer has left would wait for the next one:
+/// only pipes without a name, and terminals that are known to give themselves.
 #[cfg(target_os = "linux")]
 fn can_reopen(fd: &OwnedFd) -> Option<bool> {
     const CONSOLES: u32 = 4;
@@ -116,10 +162,18 @@ fn can_reopen(fd: &OwnedFd) -> Option<bool> {
     let stat = rustix::fs::fstat(fd).ok()?;
     let major = rustix::fs::major(stat.st_rdev);
     Some(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Fifo => true,
+        FileType::Fifo => is_nameless(fd),
         FileType::CharacterDevice => major == CONSOLES || TERMINALS.contains(&major),
         _ => false,
     })
+}
+
+#[cfg(target_os = "linux")]
+fn is_nameless(fd: &OwnedFd) -> bool {
+    use std::os::fd::AsRawFd;
+
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    rustix::fs::readlink(path, Vec::new()).is_ok_and(|target| target.as_bytes().starts_with(b"pipe:"))
 }
 
 impl AsFd for Pipe {
@@ -130,15 +184,35 @@ impl AsFd for Pipe {
 
 impl Stream for Pipe {
     fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.is_socket {
+            return retry(|| Ok(rustix::net::recv(&self.fd, &mut *buf, RecvFlags::DONTWAIT)?.0));
+        }
         retry(|| Ok(rustix::io::read(&self.fd, &mut *buf)?))
     }
 
     fn send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.is_socket {
+            let flags = FLAGS | SendFlags::DONTWAIT;
+            return retry(|| Ok(rustix::net::sendmsg(&self.fd, bufs, &mut SendAncillaryBuffer::default(), flags)?));
+        }
         retry(|| Ok(rustix::io::writev(&self.fd, bufs)?))
     }
 
     fn finish(&self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A new pipe, read end first; children do not inherit it.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    #[cfg(not(target_vendor = "apple"))]
+    return Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?);
+    #[cfg(target_vendor = "apple")]
+    {
+        let (read, write) = rustix::pipe::pipe()?;
+        rustix::io::fcntl_setfd(&read, rustix::io::FdFlags::CLOEXEC)?;
+        rustix::io::fcntl_setfd(&write, rustix::io::FdFlags::CLOEXEC)?;
+        Ok((read, write))
     }
 }
 
@@ -149,7 +223,7 @@ pub(crate) fn reader(pipe: Pipe) -> Halves {
 
 /// The halves of a pipe's write end.
 pub(crate) fn writer(pipe: Pipe) -> Halves {
-    let file_type = pipe.file_type();
+    let file_type = pipe.watched();
     let pipe = Arc::new(pipe);
     let binding = Binding::Unbound(pipe.clone());
     (Box::new(WriteEnd { binding, file_type }), Some(Arc::new(StreamOutlet(pipe))))

@@ -1,5 +1,6 @@
 //! The system calls of a stream socket, without waiting.
 
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 
@@ -36,11 +37,23 @@ pub(crate) fn send(mut socket: &Socket, bufs: &[IoSlice<'_>]) -> io::Result<usiz
     retry(|| io::Write::write_vectored(&mut socket, bufs))
 }
 
+/// Has the system send a piece of a file; 0 is the end of the file. `None` where it cannot do that.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn send_file(socket: &Socket, file: &File, offset: u64, count: usize) -> io::Result<Option<usize>> {
+    retry(|| Ok(Some(rustix::fs::sendfile(socket, file, Some(&mut { offset }), count)?)))
+}
+
+/// Has the system send a piece of a file; 0 is the end of the file. `None` where it cannot do that.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn send_file(_: &Socket, _: &File, _: u64, _: usize) -> io::Result<Option<usize>> {
+    Ok(None)
+}
+
 /// A peer that has gone is an error of the call, never a signal.
 #[cfg(all(unix, not(target_vendor = "apple")))]
-const FLAGS: rustix::net::SendFlags = rustix::net::SendFlags::NOSIGNAL;
+pub(crate) const FLAGS: rustix::net::SendFlags = rustix::net::SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
-const FLAGS: rustix::net::SendFlags = rustix::net::SendFlags::empty();
+pub(crate) const FLAGS: rustix::net::SendFlags = rustix::net::SendFlags::empty();
 
 /// Sends the end of file. A peer that has gone already needs none.
 pub(crate) fn finish(socket: &Socket) -> io::Result<()> {
@@ -55,4 +68,16 @@ pub(crate) fn adopt(socket: &Socket) -> io::Result<()> {
     #[cfg(target_vendor = "apple")]
     socket.set_nosigpipe(true)?;
     socket.set_nonblocking(true)
+}
+
+/// Lets several sockets share one address.
+#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
+pub(crate) fn reuse_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+/// Lets several sockets share one address.
+#[cfg(not(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))))]
+pub(crate) fn reuse_port(_: &Socket) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "no SO_REUSEPORT on this platform"))
 }

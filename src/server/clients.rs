@@ -1,5 +1,6 @@
 //! What a server shares with its handles and its clients.
 
+use std::any::Any;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -21,7 +22,11 @@ pub(crate) struct Shared {
     gone: Notify,
 }
 
+/// Something that is dropped before the sockets of a server are closed.
+pub(crate) type Guard = Option<Box<dyn Any + Send>>;
+
 pub(crate) struct State {
+    guard: Guard,
     /// Bound sockets that do not listen yet.
     pub(crate) bound: Vec<Socket>,
     pub(crate) listeners: Vec<Listener>,
@@ -35,8 +40,9 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(bound: Vec<Socket>, backlog: i32, report: Option<Report>) -> Self {
+    pub(crate) fn new(bound: Vec<Socket>, guard: Guard, backlog: i32, report: Option<Report>) -> Self {
         let state = State {
+            guard,
             bound,
             listeners: Vec::new(),
             clients: Slab::new(),
@@ -58,7 +64,8 @@ impl Shared {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the server is closed"));
         }
         let backlog = state.backlog;
-        while let Some(socket) = state.bound.pop() {
+        while !state.bound.is_empty() {
+            let socket = state.bound.remove(0);
             state.listeners.push(Listener::new(socket, backlog)?);
         }
         let waker = state.waker.take();
@@ -82,9 +89,11 @@ impl Shared {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
+        let guard = state.guard.take();
         let sockets = (std::mem::take(&mut state.bound), std::mem::take(&mut state.listeners));
         let waker = state.waker.take();
         drop(state);
+        drop(guard);
         drop(sockets);
         waker.into_iter().for_each(Waker::wake);
         self.gone.notify(usize::MAX);
@@ -109,7 +118,8 @@ impl Shared {
     }
 
     pub(crate) fn set_report(&self, report: Report) {
-        self.lock().report = report;
+        let replaced = std::mem::replace(&mut self.lock().report, report);
+        drop(replaced);
     }
 
     pub(crate) fn report(&self, err: io::Error) {
@@ -131,19 +141,17 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) const fn key(&self) -> usize {
-        self.key
-    }
-}
-
-impl Shared {
     /// The client has a transport, unless it has gone already.
-    pub(crate) fn introduce(&self, key: usize, transport: &Transport) {
+    pub(crate) fn introduce(&self, transport: &Transport) {
         if !transport.mailbox().has_ended() {
-            if let Some(place) = self.lock().clients.get_mut(key) {
+            if let Some(place) = self.shared.lock().clients.get_mut(self.key) {
                 *place = Some(transport.clone());
             }
         }
+    }
+
+    pub(crate) fn report(&self, err: io::Error) {
+        self.shared.report(err);
     }
 }
 

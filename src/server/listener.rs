@@ -3,19 +3,22 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_io::{Async, Timer};
+use async_io::Timer;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::info::Addr;
+use crate::io::async_io::Binding;
 use crate::io::errors::{Accept, of_accept};
+use crate::io::socket::reuse_port;
 
 /// The first pause after the system ran short of something; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause: service must be back soon after the shortage is over.
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// Dead clients skipped in a row before others get a turn.
 const SKIPS: usize = 64;
 
@@ -26,20 +29,31 @@ pub(crate) struct ListenOptions {
     pub(crate) reuse_address: bool,
     pub(crate) reuse_port: bool,
     pub(crate) v6_only: bool,
+    /// Whether the file of a Unix socket goes with the server.
+    #[cfg(unix)]
+    pub(crate) cleanup_socket: bool,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
         // On Windows the option would let two servers share a port by accident.
-        Self { backlog: 1024, reuse_address: cfg!(unix), reuse_port: false, v6_only: true }
+        Self {
+            backlog: 1024,
+            reuse_address: cfg!(unix),
+            reuse_port: false,
+            v6_only: true,
+            #[cfg(unix)]
+            cleanup_socket: true,
+        }
     }
 }
 
 impl ListenOptions {
     /// A bound socket that does not listen yet. None if this machine has no such family or address.
     pub(crate) fn bind(&self, addr: std::net::SocketAddr) -> io::Result<Option<Socket>> {
-        let Ok(socket) = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)) else {
-            return Ok(None);
+        let socket = match Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)) {
+            Err(err) if is_family_missing(&err) => return Ok(None),
+            result => result?,
         };
         self.prepare(&socket, addr.is_ipv6())?;
         match socket.bind(&addr.into()) {
@@ -59,27 +73,27 @@ impl ListenOptions {
     }
 }
 
-#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
-fn reuse_port(socket: &Socket) -> io::Result<()> {
-    socket.set_reuse_port(true)
-}
-
-#[cfg(not(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))))]
-fn reuse_port(_: &Socket) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "no SO_REUSEPORT on this platform"))
+/// Whether this machine has no such kind of address, IPv6 for one.
+fn is_family_missing(err: &io::Error) -> bool {
+    #[cfg(unix)]
+    return err.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+    #[cfg(not(unix))]
+    return err.kind() == io::ErrorKind::Unsupported;
 }
 
 /// A listening socket and its pauses.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: Async<Socket>,
+    socket: Binding<Socket>,
     addr: Option<Addr>,
     /// A client may be waiting: readiness was reported and no accept has come back empty since.
     hot: bool,
     /// The pause that is running, if one is.
     timer: Option<Timer>,
-    /// The last pause, until a client is accepted: the shortage was reported.
-    pause: Option<Duration>,
+    /// The next pause.
+    pause: Duration,
+    /// The present shortage was reported.
+    reported: bool,
 }
 
 /// What a turn of accepting has brought.
@@ -88,9 +102,11 @@ pub(crate) type Accepted = io::Result<(Socket, Option<Addr>)>;
 impl Listener {
     /// Begins to listen.
     pub(crate) fn new(socket: Socket, backlog: i32) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
         socket.listen(backlog)?;
         let addr = socket.local_addr().ok().as_ref().and_then(Addr::from_sock_addr);
-        Ok(Self { socket: Async::new(socket)?, addr, hot: false, timer: None, pause: None })
+        let socket = Binding::Unbound(Arc::new(socket));
+        Ok(Self { socket, addr, hot: false, timer: None, pause: FIRST_PAUSE, reported: false })
     }
 
     pub(crate) const fn addr(&self) -> Option<&Addr> {
@@ -106,7 +122,7 @@ impl Listener {
             }
             match ready!(self.poll_once(cx)) {
                 Ok(accepted) => {
-                    self.pause = None;
+                    self.pause = FIRST_PAUSE;
                     return Poll::Ready(Ok(accepted));
                 }
                 Err(err) => {
@@ -122,26 +138,30 @@ impl Listener {
 
     fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<Accepted> {
         if !self.hot {
-            ready!(self.socket.poll_readable(cx))?;
+            if let Err(err) = ready!(self.socket.poll_readable(cx)) {
+                // What has become of the registration is not known then.
+                self.socket.unbind();
+                return Poll::Ready(Err(err));
+            }
             self.hot = true;
         }
-        Poll::Ready(accept(self.socket.get_ref()))
+        Poll::Ready(accept(self.socket.stream()))
     }
 
     /// What to do about an error of accept; the error if it is to be reported.
     fn judge(&mut self, err: io::Error) -> Option<io::Error> {
         match of_accept(&err) {
             Accept::Skip => None,
+            // Nobody waits any more: a shortage is over, whatever single clients came in between.
             Accept::Wait => {
                 self.hot = false;
+                self.reported = false;
                 None
             }
             Accept::BackOff => {
-                let known = self.pause;
-                let pause = known.map_or(FIRST_PAUSE, |last| LONGEST_PAUSE.min(last * 2));
-                self.pause = Some(pause);
-                self.timer = Some(Timer::after(pause));
-                known.is_none().then_some(err)
+                self.timer = Some(Timer::after(self.pause));
+                self.pause = LONGEST_PAUSE.min(self.pause * 2);
+                (!std::mem::replace(&mut self.reported, true)).then_some(err)
             }
         }
     }
@@ -152,6 +172,7 @@ fn accept(socket: &Socket) -> Accepted {
     use rustix::net::SocketFlags;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (fd, addr) = rustix::net::acceptfrom_with(socket, flags)?;
+    // That of a Unix socket can be asked for later as well; rustix panics at the longest ones.
     let addr = addr.and_then(|addr| std::net::SocketAddr::try_from(addr).ok());
     Ok((fd.into(), addr.map(Addr::Inet)))
 }

@@ -27,10 +27,14 @@ pub(crate) enum State {
 pub(crate) enum Input {
     ConnectionMade,
     DataReceived,
+    /// A datagram could not be sent or received; the endpoint lives on.
+    ErrorReceived,
     EofReceived,
     PauseWriting,
     ResumeWriting,
     ConnectionLost,
+    /// A child has exited, or one of its pipes has something to tell.
+    ChildEvent,
     /// The peer of a one-way stream has finished.
     HangUp,
     /// `close()`: stop reading, send what is buffered.
@@ -47,7 +51,9 @@ pub(crate) const TABLE: &[(State, Input, State)] = {
         (Start, ConnectionMade, Open),
         (Start, End, Ended),
         (Open, DataReceived, Open),
+        (Open, ErrorReceived, Open),
         (Open, EofReceived, PeerEof),
+        (Open, ChildEvent, Open),
         (Open, HangUp, HungUp),
         (Open, PauseWriting, Open),
         (Open, ResumeWriting, Open),
@@ -59,9 +65,12 @@ pub(crate) const TABLE: &[(State, Input, State)] = {
         (PeerEof, End, Ended),
         (HungUp, EofReceived, Closing),
         (HungUp, End, Ended),
+        (Closing, ErrorReceived, Closing),
+        (Closing, ChildEvent, Closing),
         (Closing, PauseWriting, Closing),
         (Closing, ResumeWriting, Closing),
         (Closing, End, Ended),
+        (Ended, PauseWriting, Ended),
         (Ended, ConnectionLost, Lost),
     ]
 };
@@ -105,3 +114,6 @@ impl Lifecycle {
         self.state == State::Open
     }
 }
+
+#[cfg(test)]
+mod tests;

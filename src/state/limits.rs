@@ -72,3 +72,6 @@ impl Default for WriteLimits {
         Self::high(DEFAULT_HIGH)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,15 @@ impl Marks {
         Some(Mark::Resume)
     }
 
-    /// Nothing waits and nothing will be told any more.
+    /// Nothing waits and nothing will resume any more. A pause once latched is told all the same.
+    pub(crate) const fn cancel(&mut self) {
+        self.resume_due = false;
+        if self.told {
+            self.forget();
+        }
+    }
+
+    /// Nothing will be told any more.
     pub(crate) const fn forget(&mut self) {
         self.paused = false;
         self.told = false;

@@ -43,11 +43,13 @@ pub(crate) struct Outbox<J> {
     marks: Marks,
     /// End of file was queued; no more bytes may follow.
     finished: bool,
+    /// Shared bytes that have left. Dropping them may run foreign code, which is not for whoever holds a lock.
+    spent: Vec<Bytes>,
 }
 
 impl<J> Outbox<J> {
     pub(crate) const fn new(marks: Marks) -> Self {
-        Self { work: VecDeque::new(), size: 0, marks, finished: false }
+        Self { work: VecDeque::new(), size: 0, marks, finished: false, spent: Vec::new() }
     }
 
     pub(crate) const fn size(&self) -> usize {
@@ -72,6 +74,9 @@ impl<J> Outbox<J> {
 
     /// Queues a copy of `data`.
     pub(crate) fn copy(&mut self, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
         self.size += data.len();
         if let Some(Work::Copied(last)) = self.work.back_mut() {
             if last.len() + data.len() <= JOIN {
@@ -98,7 +103,6 @@ impl<J> Outbox<J> {
     }
 
     /// Queues other work.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the sockets have no other work yet"))]
     pub(crate) fn job(&mut self, job: J) {
         self.work.push_back(Work::Job(job));
     }
@@ -138,19 +142,33 @@ impl<J> Outbox<J> {
         self.marks.sent(self.size);
     }
 
+    /// Shared bytes have left without having been queued.
+    pub(crate) fn spend(&mut self, bytes: Bytes) {
+        self.spent.push(bytes);
+    }
+
+    /// What has left, to be dropped.
+    pub(crate) fn take_spent(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.spent)
+    }
+
     /// The piece of work at the front is done.
     pub(crate) fn done(&mut self) {
-        self.work.pop_front();
+        if let Some(Work::Shared(bytes)) = self.work.pop_front() {
+            self.spent.push(bytes);
+        }
         if self.work.is_empty() {
             self.work = VecDeque::new();
         }
     }
 
-    /// Drops everything that waits; the marks will tell nothing more.
+    /// Drops everything that waits.
     pub(crate) fn clear(&mut self) {
         self.size = 0;
-        self.marks.forget();
-        self.work = VecDeque::new();
+        self.marks.cancel();
+        while !self.work.is_empty() {
+            self.done();
+        }
     }
 
     /// The unsent bytes, joined. Other work is left out.
@@ -182,3 +200,6 @@ impl<J> Work<J> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Handle, Transport};
 use crate::actor::mailbox::Mailbox;
 use crate::info::ExtraInfo;
+use crate::message::{Closed, ReadCommand};
 use crate::protocol::StreamProtocol;
 use crate::protocol::sealed::Stream;
 
@@ -76,6 +77,25 @@ impl ReadTransport {
     #[cfg(unix)]
     pub fn with_pipe<R>(&self, f: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> R) -> Option<R> {
         self.mailbox.with_descriptor(f)
+    }
+
+    /// Posts a command: the message form of the methods above.
+    ///
+    /// # Errors
+    ///
+    /// Gives the command back if the transport has ended.
+    pub fn send(&self, command: ReadCommand) -> Result<(), Closed<ReadCommand>> {
+        if self.mailbox.has_ended() {
+            return Err(Closed(command));
+        }
+        match command {
+            ReadCommand::Close => self.close(),
+            ReadCommand::Abort => self.abort(),
+            ReadCommand::Fail(exc) => self.fail(exc),
+            ReadCommand::PauseReading => self.pause_reading(),
+            ReadCommand::ResumeReading => self.resume_reading(),
+        }
+        Ok(())
     }
 
     /// [`Transport::set_protocol`]

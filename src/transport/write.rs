@@ -10,7 +10,7 @@ use super::{Handle, Transport};
 use crate::actor::mailbox::Mailbox;
 use crate::actor::write_side::Chunk;
 use crate::info::ExtraInfo;
-use crate::message::Written;
+use crate::message::{Closed, WriteCommand, Written};
 use crate::protocol::StreamProtocol;
 use crate::protocol::sealed::Stream;
 use crate::state::limits::WriteLimits;
@@ -135,6 +135,26 @@ impl WriteTransport {
     #[cfg(unix)]
     pub fn with_pipe<R>(&self, f: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> R) -> Option<R> {
         self.mailbox.with_descriptor(f)
+    }
+
+    /// Posts a command: the message form of the methods above.
+    ///
+    /// # Errors
+    ///
+    /// Gives the command back if the transport has ended.
+    pub fn send(&self, command: WriteCommand) -> Result<(), Closed<WriteCommand>> {
+        if self.mailbox.has_ended() {
+            return Err(Closed(command));
+        }
+        match command {
+            WriteCommand::Write(data) => drop(self.write_bytes(data)),
+            WriteCommand::WriteEof => self.mailbox.write_eof(),
+            WriteCommand::Close => self.close(),
+            WriteCommand::Abort => self.abort(),
+            WriteCommand::Fail(exc) => self.fail(exc),
+            WriteCommand::SetWriteBufferLimits(limits) => self.set_write_buffer_limits(limits),
+        }
+        Ok(())
     }
 
     /// [`Transport::set_protocol`]

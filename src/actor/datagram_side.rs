@@ -1,0 +1,229 @@
+//! The sending half of a datagram actor, shared with its handles.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::mailbox::SendSide;
+use super::write_side::Chunk;
+use crate::info::Addr;
+use crate::io::datagram::{DatagramOutlet, Outgoing};
+use crate::io::errors::unless_blocked;
+use crate::message::Misuse;
+use crate::state::datagrams::{Datagram, Datagrams};
+use crate::state::lifecycle::Input;
+use crate::state::limits::WriteLimits;
+use crate::state::marks::{Mark, Marks};
+
+/// Datagrams given to the system at once.
+const BATCH: usize = 32;
+
+/// Sends of one flush: what is left then waits for the actor's next turn.
+const SENDS: usize = 16;
+
+/// Datagrams of one callback that are held back to be sent together.
+const GATHERED: usize = 256;
+
+/// Bytes that one callback may send directly. A sender that never yields is paused behind them.
+const BURST: usize = 8 * 1024 * 1024;
+
+/// Where datagrams may go.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// Each to its own address.
+    Open,
+    /// The socket is connected; all the names of its peer.
+    Connected(Vec<Addr>),
+    /// All go to this address, from a socket that is not connected.
+    Fixed(Addr),
+}
+
+impl Route {
+    /// The address that the system must be given; none where the socket is connected. A name that is none, as most
+    /// clients on Unix sockets have, is no address.
+    fn resolve(&self, to: Option<Addr>) -> Result<Option<Addr>, Misuse> {
+        let to = to.filter(|addr| !is_unnamed(addr));
+        match (self, to) {
+            (Self::Open, None) => Err(Misuse::AddressMissing),
+            (Self::Open, to) => Ok(to),
+            (Self::Connected(names), Some(to)) if !names.contains(&to) => Err(Misuse::OtherAddress),
+            (Self::Fixed(peer), Some(to)) if to != *peer => Err(Misuse::OtherAddress),
+            (Self::Connected(_), _) => Ok(None),
+            (Self::Fixed(peer), _) => Ok(Some(peer.clone())),
+        }
+    }
+}
+
+fn is_unnamed(addr: &Addr) -> bool {
+    addr.as_unix().is_some_and(|addr| addr.is_unnamed())
+}
+
+/// What the sending half has to tell.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A datagram could not be sent and was dropped.
+    Error(io::Error),
+    Mark(Mark),
+}
+
+#[derive(Debug)]
+pub(crate) struct DatagramSide {
+    queue: Datagrams<Addr>,
+    route: Route,
+    /// Taken at the loss: handles never keep a descriptor open.
+    outlet: Option<Arc<dyn DatagramOutlet>>,
+    /// The last send came short; the endpoint tells when to try again.
+    blocked: bool,
+    /// Bytes sent since the last callback began.
+    burst: usize,
+    /// Not yet told.
+    errors: VecDeque<io::Error>,
+}
+
+impl DatagramSide {
+    pub(crate) fn new(route: Route, limits: WriteLimits, outlet: Arc<dyn DatagramOutlet>) -> Self {
+        let queue = Datagrams::new(Marks::new(limits, false));
+        Self { queue, route, outlet: Some(outlet), blocked: false, burst: 0, errors: VecDeque::new() }
+    }
+
+    pub(crate) const fn outlet(&self) -> Option<&Arc<dyn DatagramOutlet>> {
+        self.outlet.as_ref()
+    }
+
+    /// The address that the system must be given for a datagram to `to`.
+    pub(crate) fn resolve(&self, to: Option<Addr>) -> Result<Option<Addr>, Misuse> {
+        self.route.resolve(to)
+    }
+
+    /// Queues a datagram, to be sent together with what else the callback sends. What goes over the high mark is tried
+    /// at once, so that what the system takes never pauses the sender.
+    pub(crate) fn gather(&mut self, data: Chunk<'_>, to: Option<Addr>) {
+        let fits = self.queue.size() + data.len() <= self.marks().limits().high_water();
+        if self.burst >= BURST || (fits && self.queue.len() < GATHERED) {
+            return self.push(data, to);
+        }
+        self.send(data, to);
+    }
+
+    /// Sends a datagram at once, behind what waits already, and queues it if the system does not take it.
+    pub(crate) fn send(&mut self, data: Chunk<'_>, to: Option<Addr>) {
+        self.send_queued();
+        let datagram = Outgoing { data: data.as_slice(), to: to.as_ref() };
+        if !self.queue.is_empty() || self.try_send(&[datagram]) == 0 {
+            self.push(data, to);
+        }
+    }
+
+    fn push(&mut self, data: Chunk<'_>, to: Option<Addr>) {
+        let (data, shared) = match data {
+            Chunk::Borrowed(data) => (Bytes::copy_from_slice(data), false),
+            Chunk::Shared(data) => (data, true),
+        };
+        self.queue.push(Datagram { data, shared, to });
+    }
+
+    /// Sends from the front of the queue, as much as one flush may.
+    fn send_queued(&mut self) {
+        for _ in 0..SENDS {
+            if self.blocked || self.queue.is_empty() {
+                break;
+            }
+            let Some(outlet) = self.outlet.clone() else { break };
+            let front = self.queue.iter().take(BATCH);
+            let batch: Vec<_> =
+                front.map(|datagram| Outgoing { data: &datagram.data, to: datagram.to.as_ref() }).collect();
+            let sent = outlet.try_send(&batch);
+            let done = self.after_send(sent);
+            self.burst += self.queue.remove(done);
+        }
+    }
+
+    /// Sends one datagram that is not in the queue; how many are done with.
+    fn try_send(&mut self, datagrams: &[Outgoing<'_>; 1]) -> usize {
+        let Some(outlet) = &self.outlet else { return 0 };
+        let sent = outlet.try_send(datagrams);
+        self.burst += datagrams[0].data.len();
+        self.after_send(sent)
+    }
+
+    /// How many datagrams are done with: sent, or failed and dropped.
+    fn after_send(&mut self, sent: io::Result<usize>) -> usize {
+        match unless_blocked(sent) {
+            Ok(Some(count)) => count,
+            Ok(None) => {
+                self.blocked = true;
+                0
+            }
+            Err(exc) => {
+                self.errors.push_back(exc);
+                1
+            }
+        }
+    }
+}
+
+impl SendSide for DatagramSide {
+    type News = News;
+    type Outlet = Arc<dyn DatagramOutlet>;
+
+    /// Never fails: an error is one of a datagram, not of the endpoint.
+    fn flush(&mut self) -> io::Result<()> {
+        self.send_queued();
+        Ok(())
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// An error waits as well: it is told before the end.
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.errors.is_empty()
+    }
+
+    fn size(&self) -> usize {
+        self.queue.size()
+    }
+
+    fn marks(&self) -> &Marks {
+        self.queue.marks()
+    }
+
+    fn marks_mut(&mut self) -> &mut Marks {
+        self.queue.marks_mut()
+    }
+
+    fn tell(&mut self) -> Option<(Input, News)> {
+        if let Some(exc) = self.errors.pop_front() {
+            return Some((Input::ErrorReceived, News::Error(exc)));
+        }
+        self.marks_mut().tell().map(|mark| (mark.input(), News::Mark(mark)))
+    }
+
+    fn has_news(&self) -> bool {
+        !self.errors.is_empty() || self.marks().has_news()
+    }
+
+    fn begin_callback(&mut self) {
+        self.burst = 0;
+    }
+
+    fn clear(&mut self) {
+        self.queue.clear();
+        self.errors = VecDeque::new();
+    }
+
+    fn take_spent(&mut self) -> Vec<Bytes> {
+        self.queue.take_spent()
+    }
+
+    fn take_outlet(&mut self) -> Option<Arc<dyn DatagramOutlet>> {
+        self.outlet.take()
+    }
+}

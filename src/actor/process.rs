@@ -1,0 +1,367 @@
+//! The actor of a child process: a write side, two read sides, and an exit.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use async_process::Child;
+use bytes::Bytes;
+
+use super::delivery::{Delivery, Messages, Payload, Receive, keep};
+use super::mailbox::{Mailbox, SendSide, Stage, View};
+use super::stream::StreamActor;
+use crate::message::{Event, ProcessEvent};
+use crate::protocol::{OnEof, Pipe};
+use crate::state::lifecycle::Input;
+use crate::state::limits::WriteLimits;
+use crate::state::marks::Marks;
+
+/// Rounds of one poll.
+const ROUNDS: usize = 16;
+
+/// The messages of child processes.
+#[derive(Debug)]
+pub(crate) enum Processes {}
+
+impl Messages for Processes {
+    type Event<'a> = ProcessEvent<'a>;
+    type Answer = ();
+    type Side = ProcessSide;
+
+    fn input(event: &ProcessEvent<'_>) -> Input {
+        match event {
+            ProcessEvent::ConnectionMade => Input::ConnectionMade,
+            ProcessEvent::ConnectionLost(_) => Input::ConnectionLost,
+            _ => Input::ChildEvent,
+        }
+    }
+
+    fn news(news: Infallible) -> ProcessEvent<'static> {
+        match news {}
+    }
+
+    fn lost(exc: Option<io::Error>) -> ProcessEvent<'static> {
+        ProcessEvent::ConnectionLost(exc)
+    }
+}
+
+/// The child itself. Its exit is collected and signals are sent under one lock, so that a process number is never
+/// signalled after it was given back to the system.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Taken when the exit was collected, or when the child is left to the reaper.
+    child: Option<Child>,
+    status: Option<ExitStatus>,
+}
+
+pub(crate) type Exit = Pin<Box<dyn Future<Output = io::Result<ExitStatus>> + Send>>;
+
+impl Process {
+    /// The child, and the future that collects its exit.
+    pub(crate) fn new(mut child: Child) -> (Arc<Self>, Exit) {
+        let pid = child.id();
+        let exit = Box::pin(child.status());
+        let state = Mutex::new(State { child: Some(child), status: None });
+        (Arc::new(Self { pid, state }), exit)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn status(&self) -> Option<ExitStatus> {
+        self.lock().status
+    }
+
+    /// Sends a signal, if the child has not exited.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> io::Result<()> {
+        let state = self.lock();
+        if state.child.is_none() {
+            return Ok(());
+        }
+        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or(rustix::io::Errno::SRCH)?;
+        Ok(rustix::process::kill_process(pid, signal)?)
+    }
+
+    fn poll_exit(&self, exit: &mut Exit, cx: &mut Context<'_>) -> Poll<ExitStatus> {
+        let mut state = self.lock();
+        let Poll::Ready(status) = exit.as_mut().poll(cx) else { return Poll::Pending };
+        let status = status.unwrap_or_else(|_| unknown());
+        state.status = Some(status);
+        let child = state.child.take();
+        drop(state);
+        drop(child);
+        Poll::Ready(status)
+    }
+
+    /// Kills the child unless it has exited, and leaves the rest to the reaper.
+    fn abandon(&self) {
+        let child = self.lock().child.take();
+        if let Some(mut child) = child {
+            // It may have exited by itself; then there is nothing to kill.
+            let _ = child.kill();
+        }
+    }
+}
+
+/// Somebody else has collected the exit: what it was cannot be known any more.
+fn unknown() -> ExitStatus {
+    use std::os::unix::process::ExitStatusExt;
+    const UNKNOWN: i32 = 255;
+    ExitStatus::from_raw(UNKNOWN << 8)
+}
+
+/// What keeps a process from ending: to the mailbox it is a queue that empties when nothing is left to wait for.
+#[derive(Debug)]
+pub(crate) struct ProcessSide {
+    marks: Marks,
+    over: bool,
+}
+
+impl ProcessSide {
+    pub(crate) fn new() -> Self {
+        Self { marks: Marks::new(WriteLimits::default(), false), over: false }
+    }
+}
+
+impl SendSide for ProcessSide {
+    type News = Infallible;
+    type Outlet = Infallible;
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_blocked(&self) -> bool {
+        true
+    }
+
+    fn unblock(&mut self) {}
+
+    fn is_empty(&self) -> bool {
+        self.over
+    }
+
+    fn size(&self) -> usize {
+        0
+    }
+
+    fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    fn marks_mut(&mut self) -> &mut Marks {
+        &mut self.marks
+    }
+
+    fn tell(&mut self) -> Option<(Input, Self::News)> {
+        None
+    }
+
+    fn has_news(&self) -> bool {
+        false
+    }
+
+    fn begin_callback(&mut self) {}
+
+    fn clear(&mut self) {
+        self.over = true;
+    }
+
+    fn take_spent(&mut self) -> Vec<Bytes> {
+        Vec::new()
+    }
+
+    fn take_outlet(&mut self) -> Option<Self::Outlet> {
+        None
+    }
+}
+
+/// Owns the pipes and waits for the exit; is lent its protocol at each poll.
+pub(crate) struct ProcessActor {
+    mailbox: Arc<Mailbox<ProcessSide>>,
+    process: Arc<Process>,
+    pipes: Vec<(Pipe, StreamActor)>,
+    /// Taken when the child has exited.
+    exit: Option<Exit>,
+    /// `close()` was carried out.
+    closed: bool,
+    lost: bool,
+    payload: Option<Payload>,
+    _alive: crate::stats::Alive,
+}
+
+impl ProcessActor {
+    pub(crate) fn new(
+        mailbox: Arc<Mailbox<ProcessSide>>,
+        process: Arc<Process>,
+        exit: Exit,
+        pipes: Vec<(Pipe, StreamActor)>,
+    ) -> Self {
+        let alive = crate::stats::Alive::new();
+        let exit = Some(exit);
+        Self { mailbox, process, pipes, exit, closed: false, lost: false, payload: None, _alive: alive }
+    }
+
+    /// Tells the protocol that the child is running: the first callback.
+    pub(crate) fn made(&mut self, receive: &mut dyn Receive<Processes>) {
+        crate::stats::made();
+        for (pipe, actor) in &mut self.pipes {
+            actor.made(&mut PipeReceive { pipe: *pipe, receive, mailbox: &self.mailbox });
+        }
+        // What the protocol writes now goes into pipes that are open already; their opening is told to nobody.
+        self.delivery(receive).deliver(ProcessEvent::ConnectionMade);
+        self.mailbox.yield_now();
+    }
+
+    /// Ready when `connection_lost` was called and everything is let go of.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Processes>) -> Poll<()> {
+        if self.lost {
+            return Poll::Ready(());
+        }
+        self.mailbox.begin_poll(cx.waker());
+        for _ in 0..ROUNDS {
+            // After a panic nothing but the end is told.
+            if self.payload.is_none() {
+                self.poll_pipes(cx, receive);
+                self.poll_exit(cx, receive);
+            }
+            if self.poll_end(receive).is_ready() {
+                return Poll::Ready(());
+            }
+            if self.mailbox.park().is_none() {
+                return Poll::Pending;
+            }
+        }
+        self.mailbox.yield_now();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ends at once: the child is killed, `connection_lost` is called unless it was.
+    pub(crate) fn end(&mut self, receive: &mut dyn Receive<Processes>) {
+        if !self.lost {
+            self.mailbox.abort(None);
+            self.lose(receive);
+        }
+    }
+
+    /// What a callback panicked with, if one did.
+    pub(crate) fn take_payload(&mut self) -> Option<Payload> {
+        self.payload.take()
+    }
+
+    fn delivery<'a>(&'a mut self, receive: &'a mut dyn Receive<Processes>) -> Delivery<'a, Processes> {
+        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker: Waker::noop(), view: View::NEW }
+    }
+
+    fn poll_pipes(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Processes>) {
+        let mut panic = None;
+        self.pipes.retain_mut(|(pipe, actor)| {
+            if panic.is_some() {
+                return true;
+            }
+            let done = actor.poll(cx, &mut PipeReceive { pipe: *pipe, receive, mailbox: &self.mailbox }).is_ready();
+            panic = actor.take_payload();
+            !done
+        });
+        if let Some(payload) = panic {
+            let exc = keep(&mut self.payload, payload);
+            self.mailbox.panicked(exc);
+        }
+    }
+
+    fn poll_exit(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Processes>) {
+        let Some(exit) = &mut self.exit else { return };
+        if let Poll::Ready(status) = self.process.poll_exit(exit, cx) {
+            self.exit = None;
+            self.delivery(receive).deliver(ProcessEvent::ProcessExited(status));
+        }
+    }
+
+    fn poll_end(&mut self, receive: &mut dyn Receive<Processes>) -> Poll<()> {
+        if self.exit.is_none() && self.pipes.is_empty() {
+            self.mailbox.finish();
+        }
+        match self.mailbox.stage() {
+            Stage::Alive => Poll::Pending,
+            Stage::Flushing => {
+                self.shut_down();
+                Poll::Pending
+            }
+            Stage::Leaving | Stage::Ended => {
+                self.lose(receive);
+                Poll::Ready(())
+            }
+        }
+    }
+
+    /// Carries `close()` out: closes the pipes and kills the child. What keeps a pipe open beyond the exit is cut.
+    fn shut_down(&mut self) {
+        if !self.closed {
+            self.closed = true;
+            self.pipes.iter().for_each(|(_, actor)| actor.mailbox().close());
+            // It may have exited by itself; then there is nothing to kill.
+            let _ = self.process.signal(rustix::process::Signal::KILL);
+        }
+        if self.exit.is_none() {
+            self.pipes.iter().for_each(|(_, actor)| actor.mailbox().abort(None));
+        }
+    }
+
+    fn lose(&mut self, receive: &mut dyn Receive<Processes>) {
+        self.lost = true;
+        for (pipe, mut actor) in self.pipes.drain(..) {
+            actor.end(&mut PipeReceive { pipe, receive, mailbox: &self.mailbox });
+        }
+        self.process.abandon();
+        self.exit = None;
+        self.delivery(receive).lose();
+        self.mailbox.bury();
+        crate::stats::lost();
+        self.mailbox.announce();
+    }
+}
+
+/// Turns the events of a pipe into those of its child.
+struct PipeReceive<'a> {
+    pipe: Pipe,
+    receive: &'a mut dyn Receive<Processes>,
+    mailbox: &'a Mailbox<ProcessSide>,
+}
+
+impl Receive for PipeReceive<'_> {
+    fn event(&mut self, event: Event<'_>) -> OnEof {
+        let pipe = self.pipe;
+        if let Some(parcel) = self.mailbox.take_protocol() {
+            self.receive.renew(parcel);
+        }
+        match event {
+            Event::DataReceived(data) => self.receive.event(ProcessEvent::PipeDataReceived(pipe, data)),
+            Event::PauseWriting => self.receive.event(ProcessEvent::PauseWriting(pipe)),
+            Event::ResumeWriting => self.receive.event(ProcessEvent::ResumeWriting(pipe)),
+            Event::ConnectionLost(exc) => self.receive.event(ProcessEvent::PipeConnectionLost(pipe, exc)),
+            Event::ConnectionMade | Event::EofReceived | Event::BufferUpdated(_) => {}
+        }
+        OnEof::Close
+    }
+
+    fn has_room(&mut self, waker: &Waker) -> bool {
+        self.receive.has_room(waker)
+    }
+}

@@ -1,0 +1,220 @@
+//! Threads that block in their own edge-triggered epoll and run transports. Linux only.
+//!
+//! [`Connection::spawn`](crate::Connection::spawn), [`Server::spawn`](crate::Server::spawn) and
+//! [`Server::serve_forever`](crate::Server::serve_forever) put transports on these threads: one, unless
+//! [`configure`] or the environment variable `SMOL_TRANSPORTS_THREADS` says otherwise. They are started when they are
+//! first needed and wait without any work while there is none. Transports that are awaited, or spawned on an executor,
+//! keep to async-io.
+//!
+//! [`block_on`] makes a driver of the calling thread: what is awaited or spawned inside runs there, with no hand-over
+//! between threads, as in asyncio.
+//!
+//! A callback that blocks stops all transports of its thread: hand such work to `smol::unblock`.
+//!
+//! # Examples
+//!
+//! ```
+//! use smol_transports::{Protocol, Transport, create_connection, create_server, driver};
+//!
+//! struct Echo;
+//!
+//! impl Protocol for Echo {
+//!     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+//!         transport.write(data);
+//!     }
+//! }
+//!
+//! struct Client(Vec<u8>);
+//!
+//! impl Protocol for Client {
+//!     fn connection_made(&mut self, transport: &Transport) {
+//!         transport.write("hello");
+//!     }
+//!
+//!     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+//!         self.0.extend_from_slice(data);
+//!         transport.close();
+//!     }
+//! }
+//!
+//! driver::block_on(async {
+//!     let server = create_server(|| Echo, "127.0.0.1:0").await?;
+//!     let address = server.local_addr()?;
+//!     let (_handle, _serving) = server.spawn();
+//!     let client = create_connection(Client(Vec::new()), address).await?.await;
+//!     assert_eq!(client.0, b"hello");
+//!     std::io::Result::Ok(())
+//! })?;
+//! # std::io::Result::Ok(())
+//! ```
+
+use std::future::Future;
+use std::io;
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use smol::Task;
+
+mod reactor;
+mod source;
+
+pub(crate) use reactor::current;
+use reactor::{Reactor, run};
+pub(crate) use source::Registration;
+
+/// The environment variable that sets the number of threads.
+const THREADS: &str = "SMOL_TRANSPORTS_THREADS";
+
+static POOL: OnceLock<Pool> = OnceLock::new();
+
+/// The driver threads of this process.
+#[derive(Debug)]
+struct Pool {
+    reactors: Vec<Arc<Reactor>>,
+    next: AtomicUsize,
+}
+
+/// Sets up the driver threads; [`start`](Config::start) must be called before anything was spawned on them.
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> std::io::Result<()> {
+/// smol_transports::driver::configure().threads(4).start()
+/// # }
+/// ```
+pub fn configure() -> Config {
+    let threads = std::env::var(THREADS).ok().and_then(|text| text.parse().ok());
+    Config { threads: threads.unwrap_or(NonZeroUsize::MIN), busy_poll: Duration::ZERO }
+}
+
+/// How the driver threads are to be; made by [`configure`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens until it is started"]
+pub struct Config {
+    threads: NonZeroUsize,
+    busy_poll: Duration,
+}
+
+impl Config {
+    /// How many threads there are; transports are spread over them. 0 counts as 1.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
+        self
+    }
+
+    /// How long a thread looks for work again and again before it sleeps: none by default. It burns a processor for
+    /// that time, and shortens the way of a single message where waking a sleeping processor takes long.
+    pub const fn busy_poll(mut self, duration: Duration) -> Self {
+        self.busy_poll = duration;
+        self
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there are driver threads already; what the system says when
+    /// it has no descriptor or no thread left.
+    pub fn start(self) -> io::Result<()> {
+        let mut started = false;
+        let pool = self.pool()?;
+        POOL.get_or_init(|| {
+            started = true;
+            pool
+        });
+        if started {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, "there are driver threads already"))
+    }
+
+    fn pool(&self) -> io::Result<Pool> {
+        if POOL.get().is_some() {
+            return Ok(Pool { reactors: Vec::new(), next: AtomicUsize::new(0) });
+        }
+        let reactors = (0..self.threads.get()).map(|_| self.thread()).collect::<io::Result<_>>()?;
+        Ok(Pool { reactors, next: AtomicUsize::new(0) })
+    }
+
+    fn thread(&self) -> io::Result<Arc<Reactor>> {
+        let reactor = Arc::new(Reactor::new(self.busy_poll)?);
+        let its = reactor.clone();
+        thread::Builder::new().name("smol-transports".to_owned()).spawn(move || run(&its, || false))?;
+        Ok(reactor)
+    }
+}
+
+/// The thread that is next for a new transport. None if the system has no descriptor or thread for it.
+fn next_reactor() -> Option<Arc<Reactor>> {
+    if POOL.get().is_none() {
+        // Somebody else may have been faster.
+        let _ = configure().start();
+    }
+    let pool = POOL.get()?;
+    let index = pool.next.fetch_add(1, Ordering::Relaxed);
+    Some(pool.reactors[index % pool.reactors.len()].clone())
+}
+
+/// Runs a future on a driver: the one of this thread, or the next of the pool. Where there is none to be had, on smol's
+/// global executor.
+pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+    let Some(reactor) = current().or_else(next_reactor) else { return smol::spawn(future) };
+    let schedule = move |runnable| reactor.schedule(runnable);
+    let (runnable, task) = async_task::Builder::new().propagate_panic(true).spawn(|()| future, schedule);
+    runnable.schedule();
+    task
+}
+
+/// Runs a future on this thread, and with it the transports that are awaited or spawned inside.
+///
+/// What was spawned and is still running when the future ends goes on on the driver threads.
+///
+/// # Panics
+///
+/// If the system has no descriptor left. A panic of the future goes on in the caller.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let reactor = Arc::new(Reactor::new(Duration::ZERO).expect("descriptors for an epoll and an eventfd"));
+    let mut future = pin!(future);
+    let root = Arc::new(Root { woken: AtomicBool::new(true), reactor: reactor.clone() });
+    let waker = Waker::from(root.clone());
+    let mut output = None;
+    run(&reactor, || {
+        if root.woken.swap(false, Ordering::Acquire) {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                output = Some(value);
+            }
+        }
+        output.is_some() || {
+            if root.woken.load(Ordering::Relaxed) {
+                reactor.look_again();
+            }
+            false
+        }
+    });
+    output.expect("the loop ends when there is an output")
+}
+
+/// The future that `block_on` was called with.
+#[derive(Debug)]
+struct Root {
+    woken: AtomicBool,
+    reactor: Arc<Reactor>,
+}
+
+impl Wake for Root {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::Release) {
+            self.reactor.look_again();
+        }
+    }
+}

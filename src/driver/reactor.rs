@@ -1,0 +1,251 @@
+//! One epoll, and the loop around it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use async_task::Runnable;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use slab::Slab;
+
+use super::source::Source;
+
+/// Events taken from epoll at once.
+const EVENTS: usize = 256;
+
+/// The key of the eventfd.
+const NOTIFIED: u64 = u64::MAX;
+
+thread_local! {
+    /// The loop that runs on this thread; the innermost one, if they are nested.
+    static CURRENT: RefCell<Option<Local>> = const { RefCell::new(None) };
+}
+
+/// What only the thread of a loop touches.
+struct Local {
+    reactor: Arc<Reactor>,
+    queue: VecDeque<Runnable>,
+}
+
+/// An epoll and what other threads may do to it.
+#[derive(Debug)]
+pub(crate) struct Reactor {
+    epoll: OwnedFd,
+    /// Edge-triggered and never read: each write to it wakes the loop.
+    event: OwnedFd,
+    sources: Mutex<Sources>,
+    /// Tasks that other threads have woken.
+    injected: Mutex<Vec<Runnable>>,
+    /// The loop will look at `injected` before it sleeps.
+    notified: AtomicBool,
+    ended: AtomicBool,
+    busy_poll: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Sources {
+    slab: Slab<(u32, Arc<Source>)>,
+    /// Tells a descriptor from an earlier one in the same place, of which an event may still be at hand.
+    generation: u32,
+}
+
+/// The driver of this thread, if it is one.
+pub(crate) fn current() -> Option<Arc<Reactor>> {
+    CURRENT.try_with(|current| current.borrow().as_ref().map(|local| local.reactor.clone())).ok().flatten()
+}
+
+impl Reactor {
+    pub(crate) fn new(busy_poll: Duration) -> io::Result<Self> {
+        let this = Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            sources: Mutex::default(),
+            injected: Mutex::default(),
+            notified: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            busy_poll,
+        };
+        this.add(&this.event, NOTIFIED, EventFlags::IN | EventFlags::ET)?;
+        Ok(this)
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn insert(&self, source: Arc<Source>) -> u64 {
+        let mut sources = self.sources();
+        sources.generation = sources.generation.wrapping_add(1);
+        let generation = sources.generation;
+        let index = sources.slab.insert((generation, source));
+        (u64::from(generation) << 32) | index as u64
+    }
+
+    pub(crate) fn add(&self, fd: impl AsFd, key: u64, flags: EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(key), flags)?)
+    }
+
+    pub(crate) fn modify(&self, fd: impl AsFd, key: u64, flags: EventFlags) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key), flags)?)
+    }
+
+    pub(crate) fn remove(&self, fd: impl AsFd, key: u64) {
+        // It was never added if adding has failed.
+        let _ = epoll::delete(&self.epoll, fd);
+        let index = (key & u64::from(u32::MAX)) as usize;
+        let removed = self.sources().slab.try_remove(index);
+        drop(removed);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Puts a task into the queue of the loop, from whatever thread.
+    pub(crate) fn schedule(self: &Arc<Self>, runnable: Runnable) {
+        let mut runnable = Some(runnable);
+        let _ = CURRENT.try_with(|current| {
+            if let Some(local) = current.borrow_mut().as_mut().filter(|local| Arc::ptr_eq(&local.reactor, self)) {
+                local.queue.extend(runnable.take());
+            }
+        });
+        if let Some(runnable) = runnable {
+            self.inject(runnable);
+        }
+    }
+
+    fn inject(&self, runnable: Runnable) {
+        if self.has_ended() {
+            return rehome(runnable);
+        }
+        self.injected.lock().unwrap_or_else(PoisonError::into_inner).push(runnable);
+        self.look_again();
+        if self.has_ended() {
+            // It may have ended without having seen this one.
+            self.take_injected().into_iter().for_each(rehome);
+        }
+    }
+
+    /// Has the loop look at everything again before it sleeps.
+    pub(crate) fn look_again(&self) {
+        if !self.notified.swap(true, Ordering::SeqCst) {
+            // It fails only when the counter is full, and then the loop is awake.
+            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        }
+    }
+
+    fn take_injected(&self) -> Vec<Runnable> {
+        std::mem::take(&mut *self.injected.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes what epoll has to report, and wakes who waits for it.
+    fn wait(&self, timeout: Option<&Timespec>, wakers: &mut Vec<Waker>) -> bool {
+        let mut events = [const { MaybeUninit::uninit() }; EVENTS];
+        // An interrupted wait has nothing to report.
+        let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, timeout) else { return false };
+        let sources = self.sources();
+        for event in &*events {
+            let key = event.data.u64();
+            let found = sources.slab.get((key & u64::from(u32::MAX)) as usize);
+            if let Some((_, source)) = found.filter(|(generation, _)| u64::from(*generation) == key >> 32) {
+                wakers.extend(source.report(event.flags));
+            }
+        }
+        drop(sources);
+        let any = !events.is_empty();
+        wakers.drain(..).for_each(Waker::wake);
+        any
+    }
+
+    /// Looks for events again and again, for as long as it was told to.
+    fn busy_wait(&self, wakers: &mut Vec<Waker>) -> bool {
+        if self.busy_poll.is_zero() {
+            return false;
+        }
+        let start = Instant::now();
+        while start.elapsed() < self.busy_poll {
+            if self.wait(Some(&Timespec::default()), wakers) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The loop is over: what it still had to run goes on elsewhere.
+    fn end(&self, queue: VecDeque<Runnable>) {
+        self.ended.store(true, Ordering::SeqCst);
+        queue.into_iter().chain(self.take_injected()).for_each(rehome);
+        let all: Vec<_> = self.sources().slab.iter().map(|(_, (_, source))| source.clone()).collect();
+        all.iter().filter_map(|source| source.report(EventFlags::IN)).for_each(Waker::wake);
+    }
+}
+
+/// Finds another driver for a task whose own has ended.
+fn rehome(runnable: Runnable) {
+    match super::next_reactor() {
+        Some(reactor) => reactor.schedule(runnable),
+        // There is no thread to be had: here is as good as anywhere.
+        None => drop(runnable.run()),
+    }
+}
+
+/// Restores the loop around this one.
+struct Enter(Option<Local>);
+
+impl Enter {
+    fn new(reactor: &Arc<Reactor>) -> Self {
+        let local = Local { reactor: reactor.clone(), queue: VecDeque::new() };
+        Self(CURRENT.with(|current| current.replace(Some(local))))
+    }
+}
+
+impl Drop for Enter {
+    fn drop(&mut self) {
+        let ended = CURRENT.with(|current| std::mem::replace(&mut *current.borrow_mut(), self.0.take()));
+        if let Some(local) = ended {
+            local.reactor.end(local.queue);
+        }
+    }
+}
+
+fn pop() -> Option<Runnable> {
+    CURRENT.with(|current| current.borrow_mut().as_mut()?.queue.pop_front())
+}
+
+fn queue_len() -> usize {
+    CURRENT.with(|current| current.borrow().as_ref().map_or(0, |local| local.queue.len()))
+}
+
+/// Runs the loop on this thread until `done`.
+pub(crate) fn run(reactor: &Arc<Reactor>, mut done: impl FnMut() -> bool) {
+    let _enter = Enter::new(reactor);
+    let mut wakers = Vec::new();
+    loop {
+        reactor.notified.store(false, Ordering::SeqCst);
+        for runnable in reactor.take_injected() {
+            reactor.schedule(runnable);
+        }
+        if done() {
+            return;
+        }
+        // Those that are woken meanwhile come after a look at epoll.
+        for _ in 0..queue_len() {
+            if let Some(runnable) = pop() {
+                runnable.run();
+            }
+        }
+        let busy = queue_len() > 0 || reactor.notified.load(Ordering::SeqCst);
+        if !busy && reactor.busy_wait(&mut wakers) {
+            continue;
+        }
+        let now = Timespec::default();
+        reactor.wait(busy.then_some(&now), &mut wakers);
+    }
+}

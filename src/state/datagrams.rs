@@ -1,0 +1,132 @@
+//! Datagrams that wait to leave: a queue in order, under two marks.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::marks::Marks;
+
+/// A datagram; `A` is the kind of address it may carry.
+#[derive(Debug)]
+pub(crate) struct Datagram<A> {
+    pub(crate) data: Bytes,
+    /// The bytes are the user's, who may have something to do when they are dropped.
+    pub(crate) shared: bool,
+    pub(crate) to: Option<A>,
+}
+
+/// A queue of datagrams with watermarks. Their payloads alone count, so an empty one waits for free.
+#[derive(Debug)]
+pub(crate) struct Datagrams<A> {
+    queue: VecDeque<Datagram<A>>,
+    /// Bytes in `queue`.
+    size: usize,
+    marks: Marks,
+    /// Shared bytes that wait no more.
+    spent: Vec<Bytes>,
+}
+
+impl<A> Datagrams<A> {
+    pub(crate) const fn new(marks: Marks) -> Self {
+        Self { queue: VecDeque::new(), size: 0, marks, spent: Vec::new() }
+    }
+
+    pub(crate) const fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) const fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    pub(crate) const fn marks_mut(&mut self) -> &mut Marks {
+        &mut self.marks
+    }
+
+    pub(crate) fn push(&mut self, datagram: Datagram<A>) {
+        self.size += datagram.data.len();
+        self.queue.push_back(datagram);
+    }
+
+    /// The datagrams in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Datagram<A>> {
+        self.queue.iter()
+    }
+
+    /// The first `count` datagrams were sent, or have failed; the bytes they held.
+    pub(crate) fn remove(&mut self, count: usize) -> usize {
+        let before = self.size;
+        for datagram in self.queue.drain(..count.min(self.queue.len())) {
+            self.size -= datagram.data.len();
+            self.spent.extend(datagram.shared.then_some(datagram.data));
+        }
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        self.marks.sent(self.size);
+        before - self.size
+    }
+
+    /// Shared bytes that wait no more.
+    pub(crate) fn take_spent(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.spent)
+    }
+
+    /// Drops everything that waits.
+    pub(crate) fn clear(&mut self) {
+        self.size = 0;
+        self.marks.cancel();
+        let dropped = std::mem::take(&mut self.queue);
+        self.spent.extend(dropped.into_iter().filter(|datagram| datagram.shared).map(|datagram| datagram.data));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::limits::WriteLimits;
+    use crate::state::marks::Mark;
+
+    fn queue(high: usize) -> Datagrams<u8> {
+        Datagrams::new(Marks::new(WriteLimits::high(high), false))
+    }
+
+    fn datagram(len: usize, to: u8) -> Datagram<u8> {
+        Datagram { data: Bytes::from(vec![0; len]), shared: true, to: Some(to) }
+    }
+
+    #[test]
+    fn payloads_count_and_empty_ones_wait_for_free() {
+        let mut queue = queue(100);
+        queue.push(datagram(10, 1));
+        queue.push(datagram(0, 2));
+        queue.push(datagram(5, 3));
+        assert_eq!((queue.len(), queue.size()), (3, 15));
+        assert_eq!(queue.iter().filter_map(|datagram| datagram.to).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(queue.remove(2), 10);
+        assert_eq!((queue.len(), queue.size()), (1, 5));
+        assert_eq!(queue.remove(9), 5);
+        assert_eq!(queue.take_spent().len(), 3);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn whatever_leaves_may_resume() {
+        let mut queue = queue(4);
+        queue.push(datagram(5, 1));
+        let size = queue.size();
+        queue.marks_mut().latch(size);
+        assert_eq!(queue.marks_mut().tell(), Some(Mark::Pause));
+        assert_eq!(queue.marks_mut().tell(), None);
+        queue.remove(1);
+        assert_eq!(queue.marks_mut().tell(), Some(Mark::Resume));
+    }
+}
