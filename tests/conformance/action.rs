@@ -4,13 +4,13 @@ use std::panic;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use smol_transports::{ServerHandle, WriteLimits};
+use smol_transports::{Addr, ServerHandle, WriteLimits};
 
 use crate::endpoint::{Endpoint, Outcome};
 use crate::kind::kind_of;
 use crate::library;
 use crate::recorder::Recorder;
-use crate::run::{Conn, Run};
+use crate::run::{Conn, LIBRARY, Run};
 use crate::scenario::{Action, Call, Check, Mark, Method, Op, ServerCall, What};
 
 /// What the callback was given that an action belongs to.
@@ -18,6 +18,8 @@ use crate::scenario::{Action, Call, Check, Mark, Method, Op, ServerCall, What};
 pub(crate) struct Input<'a> {
     pub(crate) data: Option<&'a [u8]>,
     pub(crate) fd: Option<i64>,
+    /// The sender of a datagram.
+    pub(crate) from: Option<&'a Addr>,
 }
 
 /// Performs the actions of a step.
@@ -48,7 +50,10 @@ pub(crate) fn perform(run: &Arc<Run>, conn: &Arc<Conn>, op: &Op, input: &Input<'
 /// Echoes are not recorded: what becomes of them shows at the peer.
 fn echo(conn: &Conn, input: &Input<'_>) {
     if let (Some(endpoint), Some(data)) = (conn.endpoint(), input.data) {
-        let _ = endpoint.write(data);
+        let _ = match input.from {
+            Some(sender) => endpoint.send_to(data, Some(sender)),
+            None => endpoint.write(data),
+        };
     }
 }
 
@@ -71,8 +76,8 @@ fn record_call(run: &Run, conn: &Conn, name: &str, outcome: Outcome) {
 
 fn perform_call(run: &Run, conn: &Conn, call: &Call) {
     let outcome = match target(conn, call.pipe) {
-        Ok(endpoint) => call_method(run, &*endpoint, &call.method),
-        Err(kind) => Err(kind),
+        Some(endpoint) => call_method(run, &*endpoint, &call.method),
+        None => Err("invalid_state"),
     };
     if !call.quiet {
         record_call(run, conn, &call.name, outcome);
@@ -80,11 +85,11 @@ fn perform_call(run: &Run, conn: &Conn, call: &Call) {
 }
 
 /// The transport of a connection, or of one of its pipes.
-fn target(conn: &Conn, pipe: Option<i64>) -> Result<Arc<dyn Endpoint>, &'static str> {
-    let endpoint = conn.endpoint().ok_or("invalid_state")?;
+fn target(conn: &Conn, pipe: Option<i64>) -> Option<Arc<dyn Endpoint>> {
+    let endpoint = conn.endpoint()?;
     match pipe {
-        Some(fd) => endpoint.pipe(fd).ok_or("not_supported"),
-        None => Ok(endpoint),
+        Some(fd) => endpoint.pipe(fd),
+        None => Some(endpoint),
     }
 }
 
@@ -92,14 +97,16 @@ fn call_method(run: &Run, endpoint: &dyn Endpoint, method: &Method) -> Outcome {
     match method {
         Method::Abort => endpoint.abort(),
         Method::Close => endpoint.close(),
+        Method::Kill => endpoint.kill(),
         Method::PauseReading => endpoint.pause_reading(),
         Method::ResumeReading => endpoint.resume_reading(),
+        Method::SendSignal(name) => endpoint.send_signal(name),
         Method::SendTo(data, to) => {
-            let to = to.as_ref().and_then(|peer| run.peer_address(peer));
-            endpoint.send_to(&data.bytes(), to)
+            let to = to.as_ref().map(|peer| run.peer_address(peer).ok_or("invalid_input")).transpose()?;
+            endpoint.send_to(&data.bytes(), to.as_ref())
         }
         Method::SetWriteBufferLimits(high, low) => set_limits(endpoint, *high, *low),
-        Method::Signal(name) => endpoint.send_signal(name),
+        Method::Terminate => endpoint.terminate(),
         Method::Write(data) => endpoint.write(&data.bytes()),
         Method::WriteEof => endpoint.write_eof(),
         Method::WriteLines(pieces) => {
@@ -136,8 +143,8 @@ impl Mark {
 fn perform_checks(run: &Run, conn: &Conn, checks: &[Check], pipe: Option<i64>) {
     for check in checks {
         let value = match target(conn, pipe) {
-            Ok(endpoint) => answer(run, conn, &*endpoint, &check.what),
-            Err(kind) => json!(kind),
+            Some(endpoint) => answer(run, conn, &*endpoint, &check.what),
+            None => json!("not_supported"),
         };
         let name = conn.entry_name("check");
         run.trace.add(json!([name, check.name, value]));
@@ -146,7 +153,7 @@ fn perform_checks(run: &Run, conn: &Conn, checks: &[Check], pipe: Option<i64>) {
 
 fn answer(run: &Run, conn: &Conn, endpoint: &dyn Endpoint, what: &What) -> Value {
     let answer = match what {
-        What::HasPipe(fd) => endpoint.has_pipe(*fd).map(Value::from),
+        What::IsClosing => Some(json!(endpoint.is_closing())),
         What::PeernameMatches => Some(json!(endpoint.peername().is_some_and(|addr| run.is_peer(addr)))),
         What::Protocol => Some(json!(conn.attached())),
         What::SocknameMatches => Some(json!(endpoint.sockname().is_some_and(|addr| run.is_library(addr)))),
@@ -172,7 +179,7 @@ fn call_server(run: &Arc<Run>, server: &ServerHandle, call: &ServerCall) -> Opti
         ServerCall::Close => server.close(),
         ServerCall::CloseClients => server.close_clients(),
         ServerCall::IsServing => return Some(json!(server.is_serving())),
-        ServerCall::PathExists => return Some(json!(run.socket_path().exists())),
+        ServerCall::PathExists => return Some(json!(run.path(LIBRARY).exists())),
         ServerCall::Sockets => return Some(json!(server.sockets().len())),
         ServerCall::StartServing => return Some(json!(library::start_serving(run, server))),
         ServerCall::WaitClosed(id) => {

@@ -1,12 +1,17 @@
 //! What the driver does to construct each kind of scenario.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::pipe::{PipeFlags, pipe_with};
+use smol_transports::UnixAddr;
 use socket2::{Domain, Socket, Type};
 
+use crate::connect::{Stream, Target};
 use crate::driver::{Driver, Stop, TIMEOUT, wait};
-use crate::library::Target;
-use crate::peer::{self, SocketPeer};
+use crate::peer::{self, DatagramPeer, PipePeer, SocketPeer};
+use crate::run::{LIBRARY, PEER};
 use crate::scenario::{Kind, Scenario, StepKind};
 
 /// The limit of the creating call.
@@ -20,11 +25,10 @@ pub(crate) fn why_not_supported(scenario: &Scenario) -> Option<String> {
     if scenario.python_only {
         return Some("python only".to_owned());
     }
-    if !matches!(scenario.kind, Kind::Accepted | Kind::SocketPair | Kind::Tcp | Kind::TcpServer) {
+    if matches!(scenario.kind, Kind::Tls | Kind::TlsServer) {
         return Some(format!("kind {}", scenario.kind.name()));
     }
     scenario.steps.iter().find_map(|step| match step.what {
-        StepKind::SendFile => Some("step sendfile".to_owned()),
         StepKind::StartTls => Some("step start_tls".to_owned()),
         _ => None,
     })
@@ -35,10 +39,17 @@ impl Driver {
     pub(crate) fn construct(&mut self) -> Connected {
         match self.run.scenario.kind {
             Kind::Accepted => self.accepted(),
+            Kind::ReadPipe => self.read_pipe(),
             Kind::SocketPair => self.socket_pair(),
+            Kind::Subprocess => self.connect(Target::Process),
             Kind::Tcp => self.tcp(),
-            Kind::TcpServer => self.tcp_server(),
-            kind => Err(Stop::error(kind.name())),
+            Kind::TcpServer | Kind::UnixServer => self.server(),
+            Kind::Udp => self.udp(),
+            Kind::UdpConnected => self.udp_connected(),
+            Kind::Unix => self.unix(),
+            Kind::UnixDatagram => self.unix_datagram(),
+            Kind::WritePipe => self.write_pipe(),
+            kind @ (Kind::Tls | Kind::TlsServer) => Err(Stop::error(kind.name())),
         }
     }
 
@@ -47,25 +58,36 @@ impl Driver {
         let ours = self.tcp_connection("p1", peer::local_addr(&listener)?)?;
         let theirs = listener.accept()?.0;
         self.add_peer("p1", ours)?;
-        self.connect(Target::Accepted(theirs))
+        self.connect(Target::Stream(Stream::Accepted(theirs)))
     }
 
     fn socket_pair(&mut self) -> Connected {
         let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
         self.add_peer("p1", ours)?;
-        self.connect(Target::Connected(theirs))
+        self.connect(Target::Stream(Stream::Connected(theirs)))
     }
 
     fn tcp(&mut self) -> Connected {
-        let options = &self.run.scenario.options;
-        let listener = peer::listen(options.peer_rcvbuf, TIMEOUT)?;
+        let listener = peer::listen(self.run.scenario.options.peer_rcvbuf, TIMEOUT)?;
         let addr = peer::local_addr(&listener)?;
         self.run.set_peer_address("p1", addr);
-        if options.refuse {
+        self.connect_to(listener, Stream::Address(addr))
+    }
+
+    fn unix(&mut self) -> Connected {
+        let path = self.run.path(PEER);
+        let listener = peer::listen_unix(&path, TIMEOUT)?;
+        self.run.set_peer_address("p1", UnixAddr::from(&path));
+        self.connect_to(listener, Stream::Path(path))
+    }
+
+    /// Connects a stream to a listening socket of the driver.
+    fn connect_to(&mut self, listener: Socket, stream: Stream) -> Connected {
+        if self.run.scenario.options.refuse {
             drop(listener);
-            return self.connect(Target::Address(addr));
+            return self.connect(Target::Stream(stream));
         }
-        let connecting = self.library.connect(Target::Address(addr));
+        let connecting = self.library.connect(Target::Stream(stream));
         // If this fails, the creating call tells why.
         if let Ok((socket, _)) = listener.accept() {
             self.add_peer("p1", socket)?;
@@ -73,9 +95,53 @@ impl Driver {
         wait(&connecting, CONNECT_TIMEOUT).map(Some)
     }
 
-    fn tcp_server(&mut self) -> Connected {
+    fn read_pipe(&mut self) -> Connected {
+        let (theirs, ours) = pipe()?;
+        self.peers.insert("p1".to_owned(), Box::new(PipePeer::new(ours, TIMEOUT)?));
+        self.connect(Target::Stream(Stream::ReadPipe(theirs)))
+    }
+
+    fn write_pipe(&mut self) -> Connected {
+        let (ours, theirs) = pipe()?;
+        self.peers.insert("p1".to_owned(), Box::new(PipePeer::new(ours, TIMEOUT)?));
+        self.connect(Target::Stream(Stream::WritePipe(theirs)))
+    }
+
+    fn udp(&mut self) -> Connected {
+        let (p1, p2) = (self.udp_socket("p1")?.0, self.udp_socket("p2")?.0);
+        let connected = self.connect(Target::Udp((Ipv4Addr::LOCALHOST, 0).into()))?;
+        self.add_datagram_peers([("p1", p1), ("p2", p2)])?;
+        Ok(connected)
+    }
+
+    fn udp_connected(&mut self) -> Connected {
+        let (p1, addr) = self.udp_socket("p1")?;
+        let p2 = self.udp_socket("p2")?.0;
+        let connected = self.connect(Target::UdpConnected(addr))?;
+        self.add_datagram_peers([("p1", p1), ("p2", p2)])?;
+        Ok(connected)
+    }
+
+    /// A UDP socket of the driver, and its address.
+    fn udp_socket(&self, name: &str) -> Result<(Socket, SocketAddr), Stop> {
+        let socket = peer::bind(Type::DGRAM)?;
+        let addr = peer::local_addr(&socket)?;
+        self.run.set_peer_address(name, addr);
+        Ok((socket, addr))
+    }
+
+    fn unix_datagram(&mut self) -> Connected {
+        let path = self.run.path(PEER);
+        let socket = peer::bind_unix(&path, Type::DGRAM)?;
+        self.run.set_peer_address("p1", UnixAddr::from(&path));
+        let connected = self.connect(Target::UnixDatagram(self.run.path(LIBRARY), path))?;
+        self.add_datagram_peers([("p1", socket)])?;
+        Ok(connected)
+    }
+
+    fn server(&mut self) -> Connected {
         let addr = wait(&self.library.listen(), TIMEOUT)??;
-        self.run.add_library_address(addr);
+        self.run.add_library_address(addr.clone());
         self.server = Some(addr);
         Ok(None)
     }
@@ -92,4 +158,23 @@ impl Driver {
         self.peers.insert(name.to_owned(), Box::new(peer));
         Ok(())
     }
+
+    /// Adds the peers of a datagram endpoint, once it is known where that is.
+    fn add_datagram_peers<const N: usize>(&mut self, sockets: [(&str, Socket); N]) -> Result<(), Stop> {
+        let endpoint = self.run.conn(None).and_then(|conn| conn.endpoint());
+        let Some(addr) = endpoint.and_then(|endpoint| endpoint.sockname().cloned()) else {
+            return Ok(());
+        };
+        for (name, socket) in sockets {
+            let peer = DatagramPeer::new(socket, peer::sock_addr(&addr)?, TIMEOUT)?;
+            self.peers.insert(name.to_owned(), Box::new(peer));
+        }
+        self.run.add_library_address(addr);
+        Ok(())
+    }
+}
+
+/// The read end and the write end of a pipe.
+fn pipe() -> Result<(OwnedFd, OwnedFd), Stop> {
+    Ok(pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from)?)
 }

@@ -2,28 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::fs::{self, File};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use smol_transports::Addr;
 
 use crate::action;
 use crate::library::{self, Jobs, Library, Pending};
 use crate::peer::{Peer, is_timeout};
 use crate::run::Run;
-use crate::scenario::{Step, StepKind};
+use crate::scenario::{SendFile, Step, StepKind};
 
 /// The limit of every blocking operation.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Round trips to the library side before and after a pause.
-const ROUND_TRIPS: usize = 3;
-
-/// How often a pause that took far too long is repeated, each time for twice as long.
+/// The usual number of `late_pauses`.
 const LATE_PAUSES: u32 = 3;
 
 /// A pause that takes this much longer than it should is a sign of load.
@@ -42,9 +40,11 @@ pub(crate) struct Driver {
     pub(crate) library: Library,
     pub(crate) peers: BTreeMap<String, Box<dyn Peer>>,
     /// Where the server listens.
-    pub(crate) server: Option<SocketAddr>,
+    pub(crate) server: Option<Addr>,
     /// How long nothing may happen for the library side to count as idle.
     quiet: Duration,
+    /// How often a pause that took far too long is repeated, each time for twice as long.
+    late_pauses: u32,
 }
 
 /// Performs a scenario. The trace is over, and everything cleaned up, when it returns.
@@ -83,7 +83,8 @@ impl From<io::Error> for Stop {
 
 impl Driver {
     fn new(run: Arc<Run>, library: Library, quiet: Duration) -> Self {
-        Self { run, library, peers: BTreeMap::new(), server: None, quiet }
+        let late_pauses = if run.scenario.kind.keeps_time() { 0 } else { LATE_PAUSES };
+        Self { run, library, peers: BTreeMap::new(), server: None, quiet, late_pauses }
     }
 
     fn perform(mut self) {
@@ -113,7 +114,7 @@ impl Driver {
     fn clean_up(&self) -> Result<(), Stop> {
         let end = |run: &Arc<Run>| {
             for endpoint in run.conns().iter().filter_map(|conn| conn.endpoint()) {
-                let _ = endpoint.abort();
+                let _ = endpoint.abort().or_else(|_| endpoint.close());
             }
             if let Some(server) = run.server() {
                 server.close();
@@ -146,6 +147,7 @@ impl Driver {
             }
             StepKind::Mark(text) => return Ok(Some(json!(["mark", text]))),
             StepKind::Peer(name, step) => return self.peer_step(name, step),
+            StepKind::SendFile(step) => self.send_file(step)?,
             StepKind::Settle(quiet) => self.settle(quiet.unwrap_or(self.quiet))?,
             StepKind::Sleep(time) => thread::sleep(*time),
             StepKind::StartServing => return self.start_serving(),
@@ -153,9 +155,16 @@ impl Driver {
                 let in_time = self.run.trace.wait_for(event, *count, *timeout);
                 return Ok((!in_time).then(|| json!(["wait_timeout", event])));
             }
-            StepKind::SendFile | StepKind::StartTls => return Err(Stop::error("not supported")),
+            StepKind::StartTls => return Err(Stop::error("not supported")),
         }
         Ok(None)
+    }
+
+    fn send_file(&self, step: &SendFile) -> Result<(), Stop> {
+        let path = self.run.path(&format!("{}.sent", step.id));
+        fs::write(&path, step.data.bytes())?;
+        library::send_file(&self.run, File::open(&path)?, step);
+        Ok(())
     }
 
     fn start_serving(&self) -> Outcome {
@@ -171,14 +180,8 @@ impl Driver {
 
     /// Lets the library side have its turn, whatever the load of the machine.
     pub(crate) fn round_trips(&self) -> Result<(), Stop> {
-        for _ in 0..ROUND_TRIPS {
-            self.library.round_trip(TIMEOUT).map_err(
-                |err| {
-                    if is_timeout(&err) { Stop::timeout() } else { err.into() }
-                },
-            )?;
-        }
-        Ok(())
+        let trips = self.library.round_trips(TIMEOUT);
+        trips.map_err(|err| if is_timeout(&err) { Stop::timeout() } else { err.into() })
     }
 
     /// Waits until the library side is idle: nothing has changed for that long.
@@ -190,7 +193,7 @@ impl Driver {
             if changed && Instant::now() > end {
                 return Err(Stop(json!(["not_settled"])));
             }
-            if !changed && (!late || doublings == LATE_PAUSES) {
+            if !changed && (!late || doublings == self.late_pauses) {
                 return Ok(());
             }
             doublings += u32::from(!changed);
@@ -205,6 +208,7 @@ impl Driver {
         thread::sleep(time);
         self.round_trips()?;
         let late = start.elapsed() > time + LATE;
+        self.run.add_lateness(late);
         Ok((self.run.trace.changes() != before, late))
     }
 }

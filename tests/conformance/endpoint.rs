@@ -1,40 +1,52 @@
 //! The transports under test, whatever their kind.
 
-use std::net::SocketAddr;
+use std::fs::File;
+use std::io;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-use smol_transports::{Addr, Buffered, Misuse, Transport, WriteLimits, Written};
+use futures_lite::future::Boxed;
+use serde_json::Value;
+use smol_transports::{Addr, Misuse, WriteLimits, Written};
 
-use crate::kind::kind_of;
-use crate::recorder::{Filling, Recorder, Streaming};
-use crate::scenario::{Style, What};
+use crate::recorder::Recorder;
+use crate::scenario::What;
+
+mod datagram;
+mod process;
+mod stream;
 
 /// How a method call ended: the name of the error if it failed.
 pub(crate) type Outcome = Result<(), &'static str>;
+
+/// A part of a file.
+pub(crate) type Part = (Bound<u64>, Bound<u64>);
 
 /// The end of a call that the kind of transport knows nothing of.
 const NOT_SUPPORTED: Outcome = Err("not_supported");
 
 /// A transport under test. What a kind of transport cannot do, it leaves out.
 pub(crate) trait Endpoint: Send + Sync {
-    fn abort(&self) -> Outcome;
+    fn abort(&self) -> Outcome {
+        NOT_SUPPORTED
+    }
 
     /// The answer to a question that is about the transport alone.
     fn check(&self, what: &What) -> Option<Value>;
 
     fn close(&self) -> Outcome;
 
-    /// Whether there is a pipe of that descriptor; none if the kind has no pipes.
-    fn has_pipe(&self, _fd: i64) -> Option<bool> {
-        None
+    fn is_closing(&self) -> bool;
+
+    fn kill(&self) -> Outcome {
+        NOT_SUPPORTED
     }
 
     fn pause_reading(&self) -> Outcome {
         NOT_SUPPORTED
     }
 
-    fn peername(&self) -> Option<SocketAddr> {
+    fn peername(&self) -> Option<&Addr> {
         None
     }
 
@@ -47,11 +59,16 @@ pub(crate) trait Endpoint: Send + Sync {
         NOT_SUPPORTED
     }
 
+    /// Starts to send a file; none if the kind of transport cannot.
+    fn send_file(&self, _file: File, _part: Part) -> Option<Boxed<io::Result<u64>>> {
+        None
+    }
+
     fn send_signal(&self, _name: &str) -> Outcome {
         NOT_SUPPORTED
     }
 
-    fn send_to(&self, _data: &[u8], _to: Option<SocketAddr>) -> Outcome {
+    fn send_to(&self, _data: &[u8], _to: Option<&Addr>) -> Outcome {
         NOT_SUPPORTED
     }
 
@@ -63,8 +80,12 @@ pub(crate) trait Endpoint: Send + Sync {
         NOT_SUPPORTED
     }
 
-    fn sockname(&self) -> Option<SocketAddr> {
+    fn sockname(&self) -> Option<&Addr> {
         None
+    }
+
+    fn terminate(&self) -> Outcome {
+        NOT_SUPPORTED
     }
 
     fn write(&self, _data: &[u8]) -> Outcome {
@@ -84,78 +105,63 @@ pub(crate) trait Endpoint: Send + Sync {
     }
 }
 
-impl Endpoint for Transport {
-    fn abort(&self) -> Outcome {
-        self.abort();
-        Ok(())
-    }
-
-    fn check(&self, what: &What) -> Option<Value> {
-        Some(match what {
-            What::BufferEmpty => json!(self.write_buffer_size() == 0),
-            What::BufferSize => json!(self.write_buffer_size()),
-            What::CanWriteEof => json!(self.can_write_eof()),
-            What::Extra(name) => json!(has_extra(self, name)),
-            What::IsClosing => json!(self.is_closing()),
-            What::IsReading => json!(self.is_reading()),
-            What::Limits => json!(limits(self.write_buffer_limits())),
-            _ => return None,
-        })
-    }
-
-    fn close(&self) -> Outcome {
-        self.close();
-        Ok(())
-    }
-
-    fn pause_reading(&self) -> Outcome {
-        self.pause_reading();
-        Ok(())
-    }
-
-    fn peername(&self) -> Option<SocketAddr> {
-        self.extra_info().peername().and_then(Addr::as_inet)
-    }
-
-    fn resume_reading(&self) -> Outcome {
-        self.resume_reading();
-        Ok(())
-    }
-
-    fn set_protocol(&self, recorder: Recorder) -> Outcome {
-        match recorder.spec().style {
-            Style::Buffered => self.set_protocol(Buffered(Filling::new(recorder))),
-            Style::Stream => self.set_protocol(Streaming(recorder)),
-            Style::Datagram | Style::Subprocess => return Err("invalid_input"),
+/// The methods that every transport has.
+macro_rules! closing {
+    () => {
+        fn close(&self) -> Outcome {
+            self.close();
+            Ok(())
         }
-        Ok(())
-    }
 
-    fn set_write_buffer_limits(&self, limits: WriteLimits) -> Outcome {
-        self.set_write_buffer_limits(limits);
-        Ok(())
-    }
-
-    fn sockname(&self) -> Option<SocketAddr> {
-        self.extra_info().sockname().and_then(Addr::as_inet)
-    }
-
-    fn write(&self, data: &[u8]) -> Outcome {
-        outcome_of_write(self.write(data))
-    }
-
-    fn write_buffer_size(&self) -> usize {
-        self.write_buffer_size()
-    }
-
-    fn write_eof(&self) -> Outcome {
-        self.write_eof().map_err(|err| kind_of(&err))
-    }
-
-    fn write_lines(&self, pieces: &[Vec<u8>]) -> Outcome {
-        outcome_of_write(self.write_vectored(pieces))
-    }
+        fn is_closing(&self) -> bool {
+            self.is_closing()
+        }
+    };
 }
+
+/// The methods of transports that are read.
+macro_rules! reading {
+    () => {
+        fn pause_reading(&self) -> Outcome {
+            self.pause_reading();
+            Ok(())
+        }
+
+        fn resume_reading(&self) -> Outcome {
+            self.resume_reading();
+            Ok(())
+        }
+    };
+}
+
+/// The methods of transports with a write buffer.
+macro_rules! buffering {
+    () => {
+        fn set_write_buffer_limits(&self, limits: WriteLimits) -> Outcome {
+            self.set_write_buffer_limits(limits);
+            Ok(())
+        }
+
+        fn write_buffer_size(&self) -> usize {
+            self.write_buffer_size()
+        }
+    };
+}
+
+/// The methods of transports with addresses.
+macro_rules! naming {
+    () => {
+        fn peername(&self) -> Option<&Addr> {
+            self.extra_info().peername()
+        }
+
+        fn sockname(&self) -> Option<&Addr> {
+            self.extra_info().sockname()
+        }
+    };
+}
+
+use {buffering, closing, naming, reading};
 
 /// A write that a closing transport ignores is as good as one that it takes.
 fn outcome_of_write(written: Written) -> Outcome {
@@ -168,13 +174,4 @@ fn outcome_of_write(written: Written) -> Outcome {
 
 fn limits(limits: WriteLimits) -> [usize; 2] {
     [limits.low_water(), limits.high_water()]
-}
-
-fn has_extra(transport: &Transport, name: &str) -> bool {
-    match name {
-        "peername" => transport.extra_info().peername().is_some(),
-        "sockname" => transport.extra_info().sockname().is_some(),
-        "socket" => transport.with_socket(|_| ()).is_some(),
-        _ => false,
-    }
 }

@@ -1,11 +1,11 @@
 //! The library side: one thread with one executor, on which everything under test runs.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::ops::Bound;
 use std::os::unix::net::UnixStream;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,19 +13,18 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt, future};
-use serde_json::json;
+use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+use serde_json::{Value, json};
 use smol::{Async, LocalExecutor};
-use smol_transports::{
-    Addr, Buffered, Connection, ServerHandle, StreamProtocol, Transport, connect_accepted_socket, connect_socket,
-    create_connection, create_server,
-};
-use socket2::Socket;
+use smol_transports::{Addr, ServerHandle};
 
+use crate::connect::{Target, connect, listen};
 use crate::kind::kind_of;
-use crate::recorder::{Filling, Streaming};
 use crate::run::Run;
-use crate::scenario::Style;
+use crate::scenario::SendFile;
+
+/// How often the reactor is polled before and after a pause.
+const TRIPS: usize = 3;
 
 /// How often a round trip lets every other ready task run.
 const ROUNDS: usize = 4;
@@ -39,16 +38,6 @@ pub(crate) type Jobs = async_channel::Receiver<Job>;
 /// Where the result of a job will be.
 pub(crate) type Pending<T> = Receiver<T>;
 
-/// What connects a transport under test.
-pub(crate) enum Target {
-    /// A socket that a listener of somebody else has accepted.
-    Accepted(Socket),
-    /// An address to connect to.
-    Address(SocketAddr),
-    /// A connected socket.
-    Connected(Socket),
-}
-
 /// The library side, seen from its own thread.
 pub(crate) struct Local {
     executor: LocalExecutor<'static>,
@@ -59,7 +48,7 @@ pub(crate) struct Local {
 /// The library side, seen from the driver.
 pub(crate) struct Library {
     run: Arc<Run>,
-    /// A byte sent here comes back after the reactor and every ready task had their turn.
+    /// Bytes sent here come back one by one, each after the reactor and every ready task had their turn.
     canary: UnixStream,
     /// Disconnected when the thread has ended.
     thread: Pending<()>,
@@ -96,16 +85,17 @@ impl Library {
     }
 
     /// Makes the server. The result is where it listens.
-    pub(crate) fn listen(&self) -> Pending<io::Result<SocketAddr>> {
+    pub(crate) fn listen(&self) -> Pending<io::Result<Addr>> {
         let run = self.run.clone();
         self.ask(move |local, ended| local.spawn(listen(local.clone(), run, ended)))
     }
 
-    /// Makes a round trip through the reactor and past every ready task.
-    pub(crate) fn round_trip(&self, timeout: Duration) -> io::Result<()> {
+    /// Makes round trips through the reactor and past every ready task. They are sent off together: the driver may
+    /// have to wait long for each turn of its own.
+    pub(crate) fn round_trips(&self, timeout: Duration) -> io::Result<()> {
         self.canary.set_read_timeout(Some(timeout))?;
-        (&self.canary).write_all(&[0])?;
-        (&self.canary).read_exact(&mut [0])
+        (&self.canary).write_all(&[0; TRIPS])?;
+        (&self.canary).read_exact(&mut [0; TRIPS])
     }
 
     /// Waits for the end of the thread.
@@ -121,12 +111,17 @@ impl Library {
 }
 
 impl Local {
-    fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         self.executor.spawn(future).detach();
     }
 
+    /// Keeps a server until it shall serve.
+    pub(crate) fn set_server(&self, serving: impl Future<Output = ()> + 'static) {
+        self.idle.replace(Some(Box::pin(serving)));
+    }
+
     /// Lets the server serve, unless it does.
-    fn serve(&self) {
+    pub(crate) fn serve(&self) {
         if let Some(server) = self.idle.take() {
             self.spawn(server);
         }
@@ -158,71 +153,6 @@ async fn answer(echo: Async<UnixStream>) {
     }
 }
 
-async fn connect(run: Arc<Run>, target: Target, ended: Sender<&'static str>) {
-    let recorder = run.add_conn();
-    let result = match recorder.spec().style {
-        Style::Buffered => open(&run, Buffered(Filling::new(recorder)), target, &ended).await,
-        _ => open(&run, Streaming(recorder), target, &ended).await,
-    };
-    if let Err(err) = result {
-        let _ = ended.send(kind_of(&err));
-    }
-}
-
-/// Opens a connection and runs it to its end.
-async fn open<P: StreamProtocol<Transport>>(
-    run: &Run,
-    protocol: P,
-    target: Target,
-    ended: &Sender<&'static str>,
-) -> io::Result<()> {
-    let connection: Connection<P> = match target {
-        Target::Accepted(socket) => connect_accepted_socket(protocol, socket).await?,
-        Target::Address(addr) => create_connection(protocol, (addr.ip().to_string(), addr.port())).await?,
-        Target::Connected(socket) => connect_socket(protocol, socket).await?,
-    };
-    if !run.is_made() {
-        let violation = json!(["violation", "connect_before_connection_made"]);
-        run.trace.add(violation);
-    }
-    let _ = ended.send("ok");
-    // A panic has done what it has to do to the connection: it must not end the thread.
-    let _ = AssertUnwindSafe(connection).catch_unwind().await;
-    Ok(())
-}
-
-async fn listen(local: Rc<Local>, run: Arc<Run>, ended: Sender<io::Result<SocketAddr>>) {
-    let conns = run.clone();
-    let result = match run.scenario.protocols["main"].style {
-        Style::Buffered => {
-            let factory = move || Buffered(Filling::new(conns.add_conn()));
-            bind(&local, &run, factory).await
-        }
-        _ => bind(&local, &run, move || Streaming(conns.add_conn())).await,
-    };
-    let _ = ended.send(result);
-}
-
-/// Makes the server and lets it serve if it shall from the start.
-async fn bind<F, P>(local: &Local, run: &Run, factory: F) -> io::Result<SocketAddr>
-where
-    F: FnMut() -> P + 'static,
-    P: StreamProtocol<Transport> + 'static,
-{
-    let serving = run.scenario.options.start_serving;
-    let server = create_server(factory, ("127.0.0.1", 0)).start_serving(serving).await?;
-    let addr = server.sockets().first().and_then(Addr::as_inet);
-    let addr = addr.ok_or_else(|| io::Error::other("the server has no address"))?;
-    run.set_server(server.handle());
-    local.idle.replace(Some(Box::pin(async {
-        let _ = server.serve_local().await;
-    })));
-    if serving {
-        local.serve();
-    }
-    Ok(addr)
-}
-
 /// Starts to serve. Returns `ok` or the name of the error.
 pub(crate) fn start_serving(run: &Run, server: &ServerHandle) -> &'static str {
     match server.start_serving() {
@@ -240,7 +170,35 @@ pub(crate) fn wait_closed(run: &Arc<Run>, server: ServerHandle, id: String) {
     run.clone().post(Box::new(move |local| {
         local.spawn(async move {
             server.wait_closed().await;
-            run.set_done(id);
+            run.set_done(id, &[json!("ok")]);
         });
     }));
+}
+
+/// Sends a file in the background.
+pub(crate) fn send_file(run: &Arc<Run>, file: File, step: &SendFile) {
+    let (run, conn, id) = (run.clone(), step.conn.clone(), step.id.clone());
+    let end = step.count.map_or(Bound::Unbounded, |count| Bound::Excluded(step.offset.saturating_add(count)));
+    let part = (Bound::Included(step.offset), end);
+    run.clone().post(Box::new(move |local| {
+        let endpoint = run.conn(conn.as_deref()).and_then(|conn| conn.endpoint());
+        let closing = endpoint.as_ref().is_some_and(|endpoint| endpoint.is_closing());
+        let sending = endpoint.and_then(|endpoint| endpoint.send_file(file, part));
+        local.spawn(async move {
+            match sending {
+                Some(sending) => run.set_done(id, &end_of_sending(sending.await, closing)),
+                None => run.set_done(id, &[json!("invalid_state")]),
+            }
+        });
+    }));
+}
+
+/// What is recorded of the end. That the call came too late is not told apart from other errors by the crate.
+fn end_of_sending(result: io::Result<u64>, closing: bool) -> Vec<Value> {
+    let kind = match result {
+        Ok(count) => return vec![json!("ok"), json!(count)],
+        Err(err) => kind_of(&err),
+    };
+    let late = kind == "invalid_input" || closing && kind == "broken_pipe";
+    vec![json!(if late { "invalid_state" } else { kind })]
 }

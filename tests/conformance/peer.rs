@@ -2,9 +2,17 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use smol_transports::{Addr, UnixAddr};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+mod datagram;
+mod pipe;
+
+pub(crate) use datagram::DatagramPeer;
+pub(crate) use pipe::PipePeer;
 
 /// The other end of a transport under test. What a kind of peer cannot do is an error.
 pub(crate) trait Peer {
@@ -15,7 +23,7 @@ pub(crate) trait Peer {
         Err(ErrorKind::Unsupported.into())
     }
 
-    /// Receives some bytes; none at the end.
+    /// Receives some bytes; none at the end. Of a datagram socket: one datagram.
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Closes the connection so that the other side sees a reset.
@@ -97,22 +105,54 @@ fn set_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
     socket.set_write_timeout(Some(timeout))
 }
 
-/// A TCP socket bound to any port of 127.0.0.1.
-pub(crate) fn bind() -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+/// A socket bound to any port of 127.0.0.1.
+pub(crate) fn bind(kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, kind, None)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     Ok(socket)
 }
 
 /// A listening TCP socket.
 pub(crate) fn listen(rcvbuf: Option<usize>, timeout: Duration) -> io::Result<Socket> {
-    let socket = bind()?;
+    let socket = bind(Type::STREAM)?;
     if let Some(size) = rcvbuf {
         socket.set_recv_buffer_size(size)?;
     }
     set_timeout(&socket, timeout)?;
     socket.listen(8)?;
     Ok(socket)
+}
+
+/// A Unix socket bound to a path.
+pub(crate) fn bind_unix(path: &Path, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    Ok(socket)
+}
+
+/// A listening Unix socket.
+pub(crate) fn listen_unix(path: &Path, timeout: Duration) -> io::Result<Socket> {
+    let socket = bind_unix(path, Type::STREAM)?;
+    set_timeout(&socket, timeout)?;
+    socket.listen(8)?;
+    Ok(socket)
+}
+
+/// Connects to a Unix socket.
+pub(crate) fn connect_unix(addr: &SockAddr, timeout: Duration) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    set_timeout(&socket, timeout)?;
+    socket.connect(addr)?;
+    Ok(socket)
+}
+
+/// An address in the form of the system. One without a name cannot be reached.
+pub(crate) fn sock_addr(addr: &Addr) -> io::Result<SockAddr> {
+    match (addr.as_inet(), addr.as_unix().and_then(UnixAddr::as_pathname)) {
+        (Some(addr), _) => Ok(addr.into()),
+        (None, Some(path)) => SockAddr::unix(path),
+        (None, None) => Err(ErrorKind::AddrNotAvailable.into()),
+    }
 }
 
 /// The own address of an IP socket.

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use socket2::Socket;
+use smol_transports::{Addr, UnixAddr};
+use socket2::{Socket, Type};
 
 use crate::driver::{Driver, Outcome, Stop, TIMEOUT};
 use crate::kind::kind_of;
 use crate::payload::describe;
-use crate::peer::{self, Peer};
+use crate::peer::{self, Peer, is_timeout};
 use crate::scenario::PeerStep;
 
 /// How many bytes a peer receives at once.
@@ -29,7 +30,10 @@ impl Driver {
                 let how = if is_gone { "gone" } else { how };
                 return Ok(Some(got(&bytes, *less_than, how)));
             }
-            PeerStep::RecvDatagrams => return Err(Stop::error("not supported")),
+            PeerStep::RecvDatagrams { count, idle, less_than } => {
+                let datagrams = self.recv_datagrams(name, *count, *idle)?;
+                return Ok(Some(got_datagrams(&datagrams, *less_than)));
+            }
             PeerStep::Reset => self.peer(name)?.reset()?,
             PeerStep::Send(data) => return self.peer_send(name, &data.bytes()),
             PeerStep::ShutdownWrite => self.peer(name)?.shutdown_write()?,
@@ -50,10 +54,14 @@ impl Driver {
     }
 
     fn peer_connect(&mut self, name: &str) -> Outcome {
-        let Some(server) = self.server else {
+        let Some(server) = self.server.clone() else {
             return Err(Stop::error("no server to connect to"));
         };
-        let result = match self.tcp_connection(name, server) {
+        let connected = match server {
+            Addr::Inet(addr) => self.tcp_connection(name, addr),
+            addr => self.unix_connection(name, &addr),
+        };
+        let result = match connected {
             Ok(socket) => {
                 self.add_peer(name, socket)?;
                 "ok"
@@ -65,10 +73,16 @@ impl Driver {
 
     /// Connects over TCP, from an address that is known before the library sees it.
     pub(crate) fn tcp_connection(&self, name: &str, to: SocketAddr) -> io::Result<Socket> {
-        let socket = peer::bind()?;
+        let socket = peer::bind(Type::STREAM)?;
         self.run.set_peer_address(name, peer::local_addr(&socket)?);
         socket.connect_timeout(&to.into(), TIMEOUT)?;
         Ok(socket)
+    }
+
+    /// Connects to a Unix socket, from one without a name.
+    fn unix_connection(&self, name: &str, to: &Addr) -> io::Result<Socket> {
+        self.run.set_peer_address(name, UnixAddr::default());
+        peer::connect_unix(&peer::sock_addr(to)?, TIMEOUT)
     }
 
     /// Receives until the end, or until nothing has come for that long. Returns the bytes and
@@ -103,6 +117,33 @@ impl Driver {
             }
         }
     }
+
+    /// Receives up to that many datagrams, each within that time.
+    fn recv_datagrams(&mut self, name: &str, count: usize, idle: Duration) -> Result<Vec<Vec<u8>>, Stop> {
+        self.peer(name)?.set_timeout(idle)?;
+        let mut datagrams = Vec::new();
+        while datagrams.len() < count {
+            match self.recv_datagram(name)? {
+                Some(datagram) => datagrams.push(datagram),
+                None => break,
+            }
+        }
+        self.peer(name)?.set_timeout(TIMEOUT)?;
+        Ok(datagrams)
+    }
+
+    fn recv_datagram(&mut self, name: &str) -> Result<Option<Vec<u8>>, Stop> {
+        let mut chunk = [0; CHUNK];
+        // When nothing has come at first, it may be that the library side had no turn at all.
+        for _ in 0..2 {
+            match self.peer(name)?.recv(&mut chunk) {
+                Ok(len) => return Ok(Some(chunk[..len].to_vec())),
+                Err(err) if is_timeout(&err) => self.round_trips()?,
+                Err(_) => break,
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Receives exactly that many bytes, fewer only at the end or after an error.
@@ -123,5 +164,14 @@ fn got(bytes: &[u8], less_than: Option<usize>, how: &str) -> Value {
     match less_than {
         Some(limit) => json!(["peer_got_lt", limit, bytes.len() < limit, how]),
         None => json!(["peer_got", bytes.len(), describe(bytes), how]),
+    }
+}
+
+/// The entry for datagrams that were received.
+fn got_datagrams(datagrams: &[Vec<u8>], less_than: Option<usize>) -> Value {
+    let count = datagrams.len();
+    match less_than {
+        Some(limit) => json!(["peer_got_datagrams_lt", limit, count < limit]),
+        None => json!(["peer_got_datagrams", count, describe(&datagrams.concat())]),
     }
 }

@@ -4,14 +4,19 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
-use smol_transports::{BufferedProtocol, OnEof, Protocol, Transport};
+use serde_json::{Value, json};
+use smol_transports::{Addr, OnEof};
 
 use crate::action::{self, Input};
 use crate::endpoint::Endpoint;
-use crate::kind::kind_of_loss;
+use crate::kind::{kind_of, kind_of_loss};
+use crate::payload::describe;
 use crate::run::{Conn, Run, lock};
 use crate::scenario::{ProtocolSpec, Reaction};
+
+mod protocols;
+
+pub(crate) use protocols::{Filling, Receiving, Streaming, Supervising};
 
 /// One protocol of one connection, whatever object stands for it at the moment.
 pub(crate) struct Seat {
@@ -39,15 +44,6 @@ pub(crate) struct Recorder {
     seat: Arc<Seat>,
 }
 
-/// A protocol that is given its data.
-pub(crate) struct Streaming(pub(crate) Recorder);
-
-/// A protocol that has its data read into its own buffer.
-pub(crate) struct Filling {
-    recorder: Recorder,
-    buffer: Vec<u8>,
-}
-
 impl Recorder {
     /// The protocol of that name on a connection.
     pub(crate) fn new(run: Arc<Run>, conn: Arc<Conn>, name: &str) -> Self {
@@ -69,11 +65,33 @@ impl Recorder {
         self.record("connection_made");
     }
 
-    fn data(&self, callback: &'static str, fd: Option<i64>, data: &[u8]) {
-        let name = self.entry_name(callback);
-        self.run.trace.add_data(&name, fd, data);
-        let input = Input { data: Some(data), fd };
-        self.react(callback, input);
+    fn data(&self, callback: &'static str, data: &[u8]) {
+        self.run.trace.add_data(&self.entry_name(callback), None, data);
+        self.react(callback, &Input { data: Some(data), ..Input::default() });
+    }
+
+    /// Nothing comes before the name of this callback in the recorded traces, whatever the protocol.
+    fn pipe_data(&self, fd: i64, data: &[u8]) {
+        self.run.trace.add_data("pipe_data_received", Some(fd), data);
+        self.react("pipe_data_received", &Input { data: Some(data), fd: Some(fd), from: None });
+    }
+
+    fn pipe_lost(&self, fd: i64, exc: Option<&io::Error>) {
+        let name = self.entry_name("pipe_connection_lost");
+        self.run.trace.add(json!([name, fd, exc.map(kind_of_loss)]));
+        self.react("pipe_connection_lost", &Input { fd: Some(fd), ..Input::default() });
+    }
+
+    fn datagram(&self, data: &[u8], from: &Addr) {
+        let name = self.entry_name("datagram_received");
+        let sender = self.run.peer_at(from);
+        self.run.trace.add(json!([name, data.len(), describe(data), sender]));
+        self.react("datagram_received", &Input { data: Some(data), from: Some(from), fd: None });
+    }
+
+    fn error_received(&self, exc: &io::Error) {
+        let name = self.entry_name("error_received");
+        self.hold("error_received", json!([name, kind_of(exc)]));
     }
 
     fn eof_received(&self) -> OnEof {
@@ -84,26 +102,32 @@ impl Recorder {
     }
 
     fn pause_writing(&self) {
+        self.hold("pause_writing", json!([self.entry_name("pause_writing")]));
+    }
+
+    /// Records a callback that may come from inside a method, and reacts to it.
+    fn hold(&self, callback: &'static str, entry: Value) {
         self.run.trace.hold(|| {
-            self.record("pause_writing");
+            self.run.trace.add(entry);
+            self.react(callback, &Input::default());
         });
     }
 
     fn connection_lost(&self, exc: Option<&io::Error>) {
         let name = self.entry_name("connection_lost");
         self.run.trace.add(json!([name, exc.map(kind_of_loss)]));
-        self.react("connection_lost", Input::default());
+        self.react("connection_lost", &Input::default());
         self.conn.detach();
     }
 
     /// Records a callback without arguments and reacts to it.
     fn record(&self, callback: &'static str) -> Option<bool> {
         self.run.trace.add(json!([self.entry_name(callback)]));
-        self.react(callback, Input::default())
+        self.react(callback, &Input::default())
     }
 
     /// Performs the reactions to a callback. Returns the value that they give it.
-    fn react(&self, callback: &'static str, input: Input<'_>) -> Option<bool> {
+    fn react(&self, callback: &'static str, input: &Input<'_>) -> Option<bool> {
         if self.run.trace.is_finished() {
             return None;
         }
@@ -111,10 +135,10 @@ impl Recorder {
         let (calls, bytes) = self.seat.count(callback, len);
         let mut value = None;
         for (index, reaction) in self.run.scenario.reactions.iter().enumerate() {
-            if self.applies(index, reaction, callback, &input, calls, bytes) {
+            if self.applies(index, reaction, callback, input, calls, bytes) {
                 lock(&self.seat.seen).fired.insert(index);
                 value = reaction.value.or(value);
-                self.perform(reaction, &input);
+                self.perform(reaction, input);
             }
         }
         value
@@ -168,59 +192,5 @@ impl Seat {
         let bytes = seen.bytes.entry(callback).or_default();
         *bytes += len;
         (calls, *bytes)
-    }
-}
-
-impl Filling {
-    pub(crate) fn new(recorder: Recorder) -> Self {
-        let buffer = vec![0; recorder.spec().buffer_size];
-        Self { recorder, buffer }
-    }
-}
-
-/// The callbacks that stream and buffered protocols share.
-macro_rules! shared_callbacks {
-    ($recorder:tt) => {
-        fn connection_made(&mut self, transport: &Transport) {
-            self.$recorder.connection_made(Arc::new(transport.clone()));
-        }
-
-        fn eof_received(&mut self, _transport: &Transport) -> OnEof {
-            self.$recorder.eof_received()
-        }
-
-        fn pause_writing(&mut self, _transport: &Transport) {
-            self.$recorder.pause_writing();
-        }
-
-        fn resume_writing(&mut self, _transport: &Transport) {
-            self.$recorder.record("resume_writing");
-        }
-
-        fn connection_lost(&mut self, exc: Option<io::Error>) {
-            self.$recorder.connection_lost(exc.as_ref());
-        }
-    };
-}
-
-impl Protocol for Streaming {
-    shared_callbacks!(0);
-
-    fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
-        self.0.data("data_received", None, data);
-    }
-}
-
-impl BufferedProtocol for Filling {
-    shared_callbacks!(recorder);
-
-    fn get_buffer(&mut self, _size_hint: usize) -> &mut [u8] {
-        self.recorder.react("get_buffer", Input::default());
-        &mut self.buffer
-    }
-
-    fn buffer_updated(&mut self, _transport: &Transport, nbytes: usize) {
-        let data = &self.buffer[..nbytes];
-        self.recorder.data("buffer_updated", None, data);
     }
 }

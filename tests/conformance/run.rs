@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
-use smol_transports::ServerHandle;
+use smol_transports::{Addr, ServerHandle};
 use tempfile::TempDir;
 
 use crate::endpoint::Endpoint;
@@ -18,16 +17,24 @@ use crate::recorder::{Recorder, Seat};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 
+/// The file of the library's Unix socket.
+pub(crate) const LIBRARY: &str = "library";
+
+/// The file of the driver's Unix socket.
+pub(crate) const PEER: &str = "peer";
+
 /// One run of a scenario.
 pub(crate) struct Run {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) trace: Trace,
-    /// Where socket files are. Taken away at the end.
+    /// Where files are. Taken away at the end.
     directory: Mutex<Option<TempDir>>,
     /// The way to the library side.
     jobs: async_channel::Sender<Job>,
     /// Whether `connection_made` was called.
     made: AtomicBool,
+    /// Whether the driver had to wait for its turn.
+    late: AtomicBool,
     conns: Mutex<Vec<Arc<Conn>>>,
     server: Mutex<Option<ServerHandle>>,
     addresses: Mutex<Addresses>,
@@ -39,9 +46,9 @@ pub(crate) struct Run {
 #[derive(Default)]
 struct Addresses {
     /// Where the peers are.
-    peers: BTreeMap<String, SocketAddr>,
+    peers: BTreeMap<String, Addr>,
     /// Where the peers find the library.
-    library: Vec<SocketAddr>,
+    library: Vec<Addr>,
 }
 
 /// What is known about one connection under test.
@@ -69,6 +76,7 @@ impl Run {
             directory: Mutex::new(Some(TempDir::new()?)),
             jobs,
             made: AtomicBool::new(false),
+            late: AtomicBool::new(false),
             conns: Mutex::default(),
             server: Mutex::default(),
             addresses: Mutex::default(),
@@ -90,10 +98,10 @@ impl Run {
         lock(&self.directory).take();
     }
 
-    /// Where the socket file of a Unix listener is.
-    pub(crate) fn socket_path(&self) -> PathBuf {
+    /// Where the file of that name is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         let directory = lock(&self.directory);
-        let path = directory.as_ref().map(|directory| directory.path().join("socket"));
+        let path = directory.as_ref().map(|directory| directory.path().join(name));
         path.unwrap_or_default()
     }
 
@@ -103,6 +111,14 @@ impl Run {
 
     pub(crate) fn is_made(&self) -> bool {
         self.made.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn add_lateness(&self, late: bool) {
+        self.late.fetch_or(late, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_late(&self) -> bool {
+        self.late.load(Ordering::SeqCst)
     }
 
     /// Adds a connection and returns its main protocol.
@@ -135,30 +151,38 @@ impl Run {
         lock(&self.server).clone()
     }
 
-    pub(crate) fn set_peer_address(&self, peer: &str, address: SocketAddr) {
-        lock(&self.addresses).peers.insert(peer.to_owned(), address);
+    pub(crate) fn set_peer_address(&self, peer: &str, address: impl Into<Addr>) {
+        lock(&self.addresses).peers.insert(peer.to_owned(), address.into());
     }
 
-    pub(crate) fn peer_address(&self, peer: &str) -> Option<SocketAddr> {
-        lock(&self.addresses).peers.get(peer).copied()
+    pub(crate) fn peer_address(&self, peer: &str) -> Option<Addr> {
+        lock(&self.addresses).peers.get(peer).cloned()
     }
 
-    pub(crate) fn is_peer(&self, address: SocketAddr) -> bool {
-        lock(&self.addresses).peers.values().any(|peer| *peer == address)
+    pub(crate) fn is_peer(&self, address: &Addr) -> bool {
+        lock(&self.addresses).peers.values().any(|peer| peer == address)
     }
 
-    pub(crate) fn add_library_address(&self, address: SocketAddr) {
-        lock(&self.addresses).library.push(address);
+    /// The name of the peer at an address.
+    pub(crate) fn peer_at(&self, address: &Addr) -> String {
+        let addresses = lock(&self.addresses);
+        let found = addresses.peers.iter().find(|(_, peer)| *peer == address);
+        found.map_or("other", |(name, _)| name).to_owned()
     }
 
-    pub(crate) fn is_library(&self, address: SocketAddr) -> bool {
-        lock(&self.addresses).library.contains(&address)
+    pub(crate) fn add_library_address(&self, address: impl Into<Addr>) {
+        lock(&self.addresses).library.push(address.into());
     }
 
-    /// Records the end of a background operation.
-    pub(crate) fn set_done(&self, id: String) {
-        let entry = json!(["done", id, "ok"]);
-        lock(&self.done).insert(id, entry);
+    pub(crate) fn is_library(&self, address: &Addr) -> bool {
+        lock(&self.addresses).library.contains(address)
+    }
+
+    /// Records how a background operation ended.
+    pub(crate) fn set_done(&self, id: String, result: &[Value]) {
+        let mut entry = vec![json!("done"), json!(id)];
+        entry.extend_from_slice(result);
+        lock(&self.done).insert(id, Value::Array(entry));
         self.trace.touch();
     }
 

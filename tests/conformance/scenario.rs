@@ -47,12 +47,27 @@ pub(crate) enum Kind {
 /// Options of the construction.
 #[derive(Debug)]
 pub(crate) struct Options {
+    /// The program of a child process and its arguments.
+    pub(crate) argv: Vec<String>,
     /// `SO_RCVBUF` of the driver's listening socket.
     pub(crate) peer_rcvbuf: Option<usize>,
     /// Whether the driver's listening socket is closed before connecting.
     pub(crate) refuse: bool,
+    /// A line of shell to run as a child process, in the place of a program.
+    pub(crate) shell: Option<String>,
     /// Whether a server accepts from the start.
     pub(crate) start_serving: bool,
+    /// Where the standard input, output and error of a child process lead.
+    pub(crate) stdio: [Redirect; 3],
+}
+
+/// Where a standard stream of a child process leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redirect {
+    Null,
+    Pipe,
+    /// For standard error: to where standard output leads.
+    Stdout,
 }
 
 /// The type of a protocol.
@@ -122,14 +137,16 @@ pub(crate) struct Call {
 pub(crate) enum Method {
     Abort,
     Close,
+    Kill,
     PauseReading,
     ResumeReading,
     /// The name of the signal.
-    Signal(String),
+    SendSignal(String),
     /// The data and the name of the receiving peer.
     SendTo(Payload, Option<String>),
     /// The high and the low mark.
     SetWriteBufferLimits(Option<Mark>, Option<Mark>),
+    Terminate,
     Write(Payload),
     WriteEof,
     WriteLines(Vec<Payload>),
@@ -215,7 +232,7 @@ pub(crate) enum StepKind {
     Mark(String),
     /// The name of the peer and what it does.
     Peer(String, PeerStep),
-    SendFile,
+    SendFile(SendFile),
     Settle(Option<Duration>),
     Sleep(Duration),
     StartServing,
@@ -225,6 +242,19 @@ pub(crate) enum StepKind {
         count: u64,
         timeout: Duration,
     },
+}
+
+/// The sending of a file.
+#[derive(Debug)]
+pub(crate) struct SendFile {
+    pub(crate) conn: Option<String>,
+    /// The name of the background operation.
+    pub(crate) id: String,
+    /// What the file contains.
+    pub(crate) data: Payload,
+    pub(crate) offset: u64,
+    /// How many bytes to send; all if that is not said.
+    pub(crate) count: Option<u64>,
 }
 
 /// What a peer does.
@@ -240,7 +270,12 @@ pub(crate) enum PeerStep {
         gone: bool,
         less_than: Option<usize>,
     },
-    RecvDatagrams,
+    RecvDatagrams {
+        count: usize,
+        /// How long to wait for each.
+        idle: Duration,
+        less_than: Option<usize>,
+    },
     Reset,
     Send(Payload),
     ShutdownWrite,
@@ -265,6 +300,12 @@ impl Kind {
             Self::UnixServer => "unix-server",
             Self::WritePipe => "write-pipe",
         }
+    }
+
+    /// Whether something goes on by the clock, however busy the machine is: the commands of children sleep for fixed
+    /// times.
+    pub(crate) fn keeps_time(self) -> bool {
+        self == Self::Subprocess
     }
 
     /// Whether the library listens.

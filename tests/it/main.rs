@@ -1,1 +1,26 @@
 //! Integration tests, a module for each theme.
+
+mod actor;
+mod bad_input;
+mod close;
+mod common;
+mod connect;
+mod datagram;
+mod drops;
+mod flow;
+#[cfg(unix)]
+mod guard;
+mod lifecycle;
+mod memory;
+mod panics;
+mod peers;
+#[cfg(unix)]
+mod pipe;
+#[cfg(unix)]
+mod process;
+mod protocol;
+mod recorder;
+mod sendfile;
+mod server;
+#[cfg(unix)]
+mod unix;

@@ -9,10 +9,13 @@ use serde_json::Value;
 
 use super::fields::{Fields, Parsed};
 use super::{
-    Action, Call, Check, Kind, Mark, Method, Op, Options, PeerStep, ProtocolSpec, Reaction, Scenario, ServerCall, Step,
-    StepKind, Style, What,
+    Action, Call, Check, Kind, Mark, Method, Op, Options, PeerStep, ProtocolSpec, Reaction, Redirect, Scenario,
+    SendFile, ServerCall, Step, StepKind, Style, What,
 };
 use crate::trace;
+
+/// How long a peer waits for more.
+const IDLE: Duration = Duration::from_millis(400);
 
 impl Kind {
     fn parse(name: &str) -> Parsed<Self> {
@@ -74,7 +77,14 @@ impl Scenario {
             good: parse_good(file)?,
         };
         scenario.check_names()?;
+        scenario.check_command()?;
         Ok(scenario)
+    }
+
+    /// A child process runs a program or a line of shell.
+    fn check_command(&self) -> Parsed<()> {
+        let has_command = !self.options.argv.is_empty() || self.options.shell.is_some();
+        if self.kind == Kind::Subprocess && !has_command { Err("no argv and no shell".to_owned()) } else { Ok(()) }
     }
 
     /// Every protocol that an action or a reaction names must exist.
@@ -128,12 +138,31 @@ fn parse_entry(entry: &Value) -> Parsed<String> {
 
 impl Options {
     fn parse(fields: &Fields<'_>) -> Parsed<Self> {
+        let stdio = |name| Redirect::parse(fields.maybe_text(name)?.unwrap_or("pipe"));
         Ok(Self {
+            argv: fields.each("argv", parse_argument)?,
             peer_rcvbuf: fields.maybe_size("peer_rcvbuf")?,
             refuse: fields.flag("refuse", false)?,
+            shell: fields.maybe_text("shell")?.map(str::to_owned),
             start_serving: fields.flag("start_serving", true)?,
+            stdio: [stdio("stdin")?, stdio("stdout")?, stdio("stderr")?],
         })
     }
+}
+
+impl Redirect {
+    fn parse(name: &str) -> Parsed<Self> {
+        Ok(match name {
+            "null" => Self::Null,
+            "pipe" => Self::Pipe,
+            "stdout" => Self::Stdout,
+            _ => return Err(format!("unknown redirection {name:?}")),
+        })
+    }
+}
+
+fn parse_argument(value: &Value) -> Parsed<String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| format!("not an argument: {value}"))
 }
 
 impl ProtocolSpec {
@@ -214,15 +243,15 @@ impl Method {
         Ok(match name {
             "abort" => Self::Abort,
             "close" => Self::Close,
-            "kill" => Self::Signal("SIGKILL".to_owned()),
+            "kill" => Self::Kill,
             "pause_reading" => Self::PauseReading,
             "resume_reading" => Self::ResumeReading,
-            "send_signal" => Self::Signal(fields.text("signal")?.to_owned()),
+            "send_signal" => Self::SendSignal(fields.text("signal")?.to_owned()),
             "sendto" => Self::parse_send_to(fields)?,
             "set_write_buffer_limits" => {
                 Self::SetWriteBufferLimits(Mark::parse("high", fields)?, Mark::parse("low", fields)?)
             }
-            "terminate" => Self::Signal("SIGTERM".to_owned()),
+            "terminate" => Self::Terminate,
             "write" => Self::Write(fields.payload()?),
             "write_eof" => Self::WriteEof,
             "writelines" => Self::WriteLines(fields.required("list", |piece| Fields::of(piece)?.payload())?),
@@ -304,7 +333,7 @@ impl StepKind {
         Ok(match fields.text("op")? {
             "call" | "check" | "set_protocol" => Self::Block(vec![Action::parse(value)?]),
             "mark" => Self::Mark(fields.text("text")?.to_owned()),
-            "sendfile" => Self::parse_sendfile(fields)?,
+            "sendfile" => Self::SendFile(SendFile::parse(fields)?),
             "server" => Self::parse_server(value, fields)?,
             "settle" => Self::Settle(fields.maybe_millis("ms")?),
             "sleep" => Self::Sleep(fields.millis("ms")?),
@@ -326,13 +355,17 @@ impl StepKind {
             _ => Ok(Self::Block(vec![Action::parse(value)?])),
         }
     }
+}
 
-    fn parse_sendfile(fields: &Fields<'_>) -> Parsed<Self> {
-        fields.text("spawn")?;
-        fields.payload()?;
-        fields.maybe_count("offset")?;
-        fields.maybe_count("count")?;
-        Ok(Self::SendFile)
+impl SendFile {
+    fn parse(fields: &Fields<'_>) -> Parsed<Self> {
+        Ok(Self {
+            conn: fields.maybe_text("conn")?.map(str::to_owned),
+            id: fields.text("spawn")?.to_owned(),
+            data: fields.payload()?,
+            offset: fields.maybe_count("offset")?.unwrap_or(0),
+            count: fields.maybe_count("count")?,
+        })
     }
 }
 
@@ -342,10 +375,14 @@ impl PeerStep {
             "peer_close" => Self::Close,
             "peer_close_notify" => Self::CloseNotify,
             "peer_connect" => Self::Connect,
-            "peer_recv" if kind.is_datagram() => Self::RecvDatagrams,
+            "peer_recv" if kind.is_datagram() => Self::RecvDatagrams {
+                count: fields.maybe_size("count")?.unwrap_or(1),
+                idle: fields.maybe_millis("idle_ms")?.unwrap_or(IDLE),
+                less_than: fields.maybe_size("lt")?,
+            },
             "peer_recv" => Self::Recv(fields.size("n")?),
             "peer_recv_all" => Self::RecvAll {
-                idle: fields.maybe_millis("idle_ms")?.unwrap_or(Duration::from_millis(400)),
+                idle: fields.maybe_millis("idle_ms")?.unwrap_or(IDLE),
                 gone: fields.flag("gone", false)?,
                 less_than: fields.maybe_size("lt")?,
             },

@@ -1,0 +1,84 @@
+//! Child processes.
+
+use std::io;
+use std::sync::Arc;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use smol_transports::{PipeTransport, SubprocessTransport};
+
+use super::{Endpoint, Outcome, closing};
+use crate::kind::kind_of;
+use crate::recorder::{Recorder, Supervising};
+use crate::scenario::{Style, What};
+
+/// The signals that scenarios name.
+const SIGNALS: [(&str, Signal); 14] = [
+    ("SIGALRM", Signal::ALARM),
+    ("SIGCHLD", Signal::CHILD),
+    ("SIGCONT", Signal::CONT),
+    ("SIGHUP", Signal::HUP),
+    ("SIGINT", Signal::INT),
+    ("SIGKILL", Signal::KILL),
+    ("SIGPIPE", Signal::PIPE),
+    ("SIGQUIT", Signal::QUIT),
+    ("SIGSTOP", Signal::STOP),
+    ("SIGTERM", Signal::TERM),
+    ("SIGTSTP", Signal::TSTP),
+    ("SIGUSR1", Signal::USR1),
+    ("SIGUSR2", Signal::USR2),
+    ("SIGWINCH", Signal::WINCH),
+];
+
+impl Endpoint for SubprocessTransport {
+    closing!();
+
+    fn check(&self, what: &What) -> Option<Value> {
+        Some(match what {
+            // The handle itself tells what there is to know about the process.
+            What::Extra(name) => json!(name == "subprocess"),
+            What::HasPipe(fd) => json!(pipe(self, *fd).is_some()),
+            What::PidPositive => json!(self.pid() > 0),
+            What::Returncode => json!(self.returncode()),
+            _ => return None,
+        })
+    }
+
+    fn kill(&self) -> Outcome {
+        outcome(self.kill())
+    }
+
+    fn pipe(&self, fd: i64) -> Option<Arc<dyn Endpoint>> {
+        match pipe(self, fd)? {
+            PipeTransport::Read(pipe) => Some(Arc::new(pipe)),
+            PipeTransport::Write(pipe) => Some(Arc::new(pipe)),
+            _ => None,
+        }
+    }
+
+    fn send_signal(&self, name: &str) -> Outcome {
+        let signal = SIGNALS.iter().find(|(known, _)| *known == name);
+        let (_, signal) = signal.ok_or("not_supported")?;
+        outcome(self.send_signal(signal.as_raw()))
+    }
+
+    fn set_protocol(&self, recorder: Recorder) -> Outcome {
+        if recorder.spec().style != Style::Subprocess {
+            return Err("invalid_input");
+        }
+        self.set_protocol(Supervising(recorder));
+        Ok(())
+    }
+
+    fn terminate(&self) -> Outcome {
+        outcome(self.terminate())
+    }
+}
+
+fn pipe(transport: &SubprocessTransport, fd: i64) -> Option<PipeTransport> {
+    transport.pipe_fd(i32::try_from(fd).ok()?)
+}
+
+fn outcome(result: io::Result<()>) -> Outcome {
+    result.map_err(|err| kind_of(&err))
+}

@@ -1,0 +1,669 @@
+//! Servers: listening, serving in each way, closing, and what becomes of the clients.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use async_executor::Executor;
+use async_io::Async;
+use futures_lite::future;
+use smol_transports::{
+    Address, Listen, Protocol, Server, ServerHandle, Serving, Transport, WriteLimits, create_server,
+};
+
+use crate::common::{
+    ANY, assert_same, blocking, client, guard, has_ipv6, patient, pattern, ping, read_all, read_exact,
+};
+use crate::recorder::{Call, Log, Recorder};
+
+fn echo() -> Recorder {
+    Recorder::echo(&Log::default())
+}
+
+fn port<F>(server: &Server<F>) -> SocketAddr {
+    server.local_addr().unwrap()
+}
+
+/// An echo server in the background.
+async fn serving(listen: impl Into<Listen>) -> (SocketAddr, ServerHandle, Serving) {
+    let server = create_server(echo, listen).await.unwrap();
+    let addr = server.local_addr().unwrap_or_else(|_| SocketAddr::from(ANY));
+    let (handle, serving) = server.spawn();
+    (addr, handle, serving)
+}
+
+#[test]
+fn a_server_listens_as_soon_as_it_is_awaited() {
+    guard(async {
+        let server = create_server(echo, ANY).await.unwrap();
+        assert!(server.is_serving());
+        let mut stream = client(port(&server));
+        stream.write_all(b"early").unwrap();
+        let (handle, serving) = server.spawn();
+        assert_eq!(read_exact(&stream, 5), b"early");
+        drop(stream);
+        handle.close();
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn all_kinds_of_addresses_are_listened_to() {
+    let text = String::from("127.0.0.1:0");
+    let addr = SocketAddr::from(ANY);
+    let listens: Vec<Listen> = vec![
+        "127.0.0.1:0".into(),
+        (&text).into(),
+        text.clone().into(),
+        ("127.0.0.1", 0).into(),
+        (String::from("127.0.0.1"), 0).into(),
+        ("localhost", 0).into(),
+        addr.into(),
+        (addr.ip(), 0).into(),
+        ANY.into(),
+        vec![addr].into(),
+        (&[addr][..]).into(),
+        Address::from(addr).into(),
+        vec![Address::from(addr)].into(),
+        ["127.0.0.1:0"].into(),
+    ];
+    for listen in listens {
+        guard(async {
+            let server = create_server(echo, listen).await.unwrap();
+            drop(client(port(&server)));
+        });
+    }
+}
+
+#[test]
+fn several_addresses_are_served_by_one_server_in_their_order() {
+    let fixed = two_addresses();
+    guard(async {
+        let server = create_server(echo, fixed.clone()).await.unwrap();
+        let addrs: Vec<_> = server.sockets().iter().filter_map(|addr| addr.as_inet()).collect();
+        assert_eq!(addrs, fixed, "sockets() keeps the order that was given");
+        assert_eq!(port(&server), fixed[0]);
+        let (handle, serving) = server.spawn();
+        for addr in addrs {
+            assert_eq!(ping(&mut client(addr), b"hello"), b"hello");
+        }
+        handle.close();
+        serving.await.unwrap();
+    });
+}
+
+/// Two addresses that were free a moment ago, on hosts that no other test uses.
+fn two_addresses() -> Vec<SocketAddr> {
+    let free = |host: &str| TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
+    vec![free("127.0.0.12"), free("127.0.0.11")]
+}
+
+#[test]
+fn an_address_that_is_given_twice_is_bound_once() {
+    let addr = TcpListener::bind("127.0.0.13:0").unwrap().local_addr().unwrap();
+    let server = guard(async { create_server(echo, vec![addr, addr]).await.unwrap() });
+    assert_eq!(server.sockets().len(), 1);
+}
+
+#[test]
+fn an_empty_host_listens_on_all_interfaces_of_both_families() {
+    if !has_ipv6() {
+        return;
+    }
+    guard(async {
+        let server = create_server(echo, ":0").await.unwrap();
+        let addrs: Vec<_> = server.sockets().iter().filter_map(|addr| addr.as_inet()).collect();
+        assert_eq!(addrs.iter().filter(|addr| addr.is_ipv6()).count(), 1, "{addrs:?}");
+        assert!(addrs.len() == 2 && addrs.iter().all(|addr| addr.ip().is_unspecified()), "{addrs:?}");
+    });
+}
+
+#[test]
+fn an_ipv6_socket_serves_ipv6_only_unless_it_is_told_otherwise() {
+    if !has_ipv6() {
+        return;
+    }
+    guard(async {
+        for v6_only in [true, false] {
+            let server = create_server(echo, "[::]:0").v6_only(v6_only).await.unwrap();
+            let port = port(&server).port();
+            drop(client(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))));
+            let over_v4 = TcpStream::connect(("127.0.0.1", port));
+            assert_eq!(over_v4.is_err(), v6_only);
+        }
+    });
+}
+
+#[test]
+fn listeners_that_exist_already_are_served() {
+    guard(async {
+        let plain = TcpListener::bind(ANY).unwrap();
+        let addr = plain.local_addr().unwrap();
+        let asynchronous = Async::<TcpListener>::bind(ANY).unwrap();
+        let other = asynchronous.get_ref().local_addr().unwrap();
+        let socket = socket2::Socket::from(TcpListener::bind(ANY).unwrap());
+        let third = socket.local_addr().unwrap().as_socket().unwrap();
+        for (listen, addr) in [(plain.into(), addr), (asynchronous.into(), other), (vec![socket].into(), third)] {
+            let (listen, addr): (Listen, SocketAddr) = (listen, addr);
+            let (bound, handle, serving) = serving(listen).await;
+            assert_eq!(bound, addr);
+            assert_eq!(ping(&mut client(addr), b"hello"), b"hello");
+            handle.close();
+            serving.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_listening_unix_socket_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    guard(async {
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = create_server(echo, listener).await.unwrap();
+        assert_eq!(server.sockets()[0].as_unix().unwrap().as_pathname(), Some(&*path));
+        assert_eq!(server.local_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+        let (handle, serving) = server.spawn();
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(b"hello").unwrap();
+        assert_eq!(read_exact(&stream, 5), b"hello");
+        drop(stream);
+        handle.close();
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_is_started_later_refuses_until_then() {
+    guard(async {
+        let server = create_server(echo, ANY).start_serving(false).await.unwrap();
+        let addr = port(&server);
+        assert!(!server.is_serving());
+        assert_eq!(TcpStream::connect(addr).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        server.start_serving().unwrap();
+        server.handle().start_serving().unwrap();
+        assert!(server.is_serving() && server.handle().is_serving());
+        assert_eq!(port(&server), addr);
+        let (handle, serving) = server.spawn();
+        assert_eq!(ping(&mut client(addr), b"hello"), b"hello");
+        handle.close();
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn serving_starts_a_server_that_was_not_started() {
+    guard(async {
+        let server = create_server(echo, ANY).start_serving(false).await.unwrap();
+        let (addr, handle) = (port(&server), server.handle());
+        let knock = blocking(move || {
+            let mut stream = loop {
+                if let Ok(stream) = TcpStream::connect(addr) {
+                    break stream;
+                }
+                std::thread::yield_now();
+            };
+            let answer = ping(&mut stream, b"hello");
+            drop(stream);
+            handle.close();
+            answer
+        });
+        let (served, answer) = future::zip(server.serve_local(), knock).await;
+        served.unwrap();
+        assert_eq!(answer, b"hello");
+    });
+}
+
+#[test]
+fn two_servers_share_a_port_that_is_reused() {
+    guard(async {
+        let first = create_server(echo, ANY).reuse_port(true).await.unwrap();
+        let addr = port(&first);
+        let second = create_server(echo, addr).reuse_port(true).await.unwrap();
+        assert_eq!(port(&second), addr);
+        assert!(create_server(echo, addr).await.is_err(), "a third one that does not share is refused");
+    });
+}
+
+/// The options of an accepted client as its protocol sees them.
+fn options_of_a_client(nodelay: bool, keep_alive: bool) -> (bool, bool) {
+    let (tell, told) = async_channel::bounded(1);
+    let factory = move || {
+        let tell = tell.clone();
+        Recorder::new(&Log::default()).on_made(move |transport| {
+            let options = transport.with_socket(|socket| (socket.tcp_nodelay().unwrap(), socket.keepalive().unwrap()));
+            tell.try_send(options.unwrap()).unwrap();
+        })
+    };
+    guard(async {
+        let mut server = create_server(factory, ANY).nodelay(nodelay).keep_alive(keep_alive).await.unwrap();
+        let _stream = client(port(&server));
+        drop(server.accept().await.unwrap());
+        told.recv().await.unwrap()
+    })
+}
+
+#[test]
+fn clients_get_the_options_of_the_server() {
+    for nodelay in [true, false] {
+        for keep_alive in [true, false] {
+            assert_eq!(options_of_a_client(nodelay, keep_alive), (nodelay, keep_alive));
+        }
+    }
+}
+
+#[test]
+fn clients_get_the_marks_of_the_server() {
+    guard(async {
+        let limits = WriteLimits::new(1, 2).unwrap();
+        let mut server = create_server(echo, ANY).write_limits(limits).backlog(5).await.unwrap();
+        let _stream = client(port(&server));
+        assert_eq!(server.accept().await.unwrap().transport().write_buffer_limits(), limits);
+    });
+}
+
+#[test]
+fn a_client_knows_both_names() {
+    guard(async {
+        let mut server = create_server(echo, ANY).await.unwrap();
+        let stream = client(port(&server));
+        let connection = server.accept().await.unwrap();
+        let info = connection.transport().extra_info();
+        assert_eq!(*info.peername().unwrap(), stream.local_addr().unwrap());
+        assert_eq!(*info.sockname().unwrap(), stream.peer_addr().unwrap());
+    });
+}
+
+#[test]
+fn accept_by_hand_gives_one_connection_after_the_other() {
+    guard(async {
+        let mut server = create_server(echo, ANY).await.unwrap();
+        let addr = port(&server);
+        for round in 0..5u8 {
+            let peer = blocking(move || ping(&mut client(addr), &[round]));
+            let connection = server.accept().await.unwrap();
+            assert_eq!(future::zip(peer, connection).await.0, [round]);
+        }
+        server.handle().close();
+        assert_eq!(server.accept().await.unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+#[test]
+fn a_dropped_accept_loses_no_client() {
+    guard(async {
+        let mut server = create_server(echo, ANY).await.unwrap();
+        assert!(future::poll_once(Box::pin(server.accept())).await.is_none());
+        let mut streams: Vec<_> = (0..10).map(|_| client(port(&server))).collect();
+        let mut connections = Vec::new();
+        while connections.len() < streams.len() {
+            if let Some(connection) = future::poll_once(Box::pin(server.accept())).await {
+                connections.push(connection.unwrap());
+            }
+            future::yield_now().await;
+        }
+        let running: Vec<_> = connections.into_iter().map(|connection| connection.spawn().1).collect();
+        assert!(streams.iter_mut().all(|stream| ping(stream, b"x") == b"x"));
+        drop(running);
+    });
+}
+
+#[test]
+fn waiting_for_a_client_ends_when_the_server_is_closed() {
+    guard(async {
+        let mut server = create_server(echo, ANY).await.unwrap();
+        let handle = server.handle();
+        let close = async {
+            future::yield_now().await;
+            handle.close();
+        };
+        let (accepted, ()) = future::zip(server.accept(), close).await;
+        assert_eq!(accepted.unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+#[test]
+fn close_stops_listening_and_leaves_the_clients() {
+    guard(async {
+        let (addr, handle, serving) = serving("127.0.0.14:0").await;
+        let mut stream = client(addr);
+        assert_eq!(ping(&mut stream, b"before"), b"before");
+        handle.close();
+        handle.close();
+        assert!(!handle.is_serving() && handle.sockets().is_empty());
+        assert!(TcpStream::connect(addr).is_err());
+        assert_eq!(ping(&mut stream, b"after"), b"after");
+        drop(stream);
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn wait_closed_waits_for_the_last_client() {
+    guard(async {
+        let (addr, handle, serving) = serving(ANY).await;
+        let mut streams = [client(addr), client(addr)];
+        streams.iter_mut().for_each(|stream| drop(ping(stream, b"x")));
+        let waiters: Vec<_> = (0..5)
+            .map(|_| {
+                let handle = handle.clone();
+                smol::spawn(async move { handle.wait_closed().await })
+            })
+            .collect();
+        handle.close();
+        let [first, mut second] = streams;
+        drop(first);
+        assert_eq!(ping(&mut second, b"still"), b"still");
+        assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
+        drop(second);
+        for waiter in waiters {
+            waiter.await;
+        }
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn wait_closed_of_a_closed_server_without_clients_is_done() {
+    guard(async {
+        let server = create_server(echo, ANY).await.unwrap();
+        let handle = server.handle();
+        drop(server);
+        handle.wait_closed().await;
+        assert_eq!(handle.start_serving().unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+#[test]
+fn close_clients_sends_what_is_left_and_goes_on_listening() {
+    let data = pattern(4 << 20, 1);
+    let tail = data.clone();
+    let (tell, told) = async_channel::unbounded();
+    let factory = move || {
+        let (tail, tell) = (tail.clone(), tell.clone());
+        Recorder::new(&Log::default()).on_made(move |transport| {
+            transport.write(&tail);
+            tell.try_send(()).unwrap();
+        })
+    };
+    guard(async {
+        let server = create_server(factory, ANY).await.unwrap();
+        let addr = port(&server);
+        let (handle, serving) = server.spawn();
+        let streams = [client(addr), client(addr)];
+        for _ in &streams {
+            told.recv().await.unwrap();
+        }
+        // The connection is known to the server when the task that accepts has gone on to the next one.
+        let third = client(addr);
+        told.recv().await.unwrap();
+        handle.close_clients();
+        for stream in streams {
+            assert_same(&blocking(|| read_all(stream)).await, &data);
+        }
+        assert!(handle.is_serving());
+        drop(third);
+        handle.close();
+        handle.abort_clients();
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn abort_clients_ends_clients_that_do_not_read() {
+    let factory = || Recorder::new(&Log::default()).on_made(|transport| transport.write(vec![0; 30 << 20]));
+    guard(async {
+        let mut server = create_server(factory, ANY).await.unwrap();
+        let handle = server.handle();
+        let _streams: Vec<_> = (0..5).map(|_| client(port(&server))).collect();
+        let mut running = Vec::new();
+        for _ in 0..5 {
+            running.push(server.accept().await.unwrap().spawn().1);
+        }
+        handle.close();
+        handle.close_clients();
+        assert!(future::poll_once(&mut running[0]).await.is_none(), "a flush that nobody reads ends by abort only");
+        handle.abort_clients();
+        handle.wait_closed().await;
+    });
+}
+
+/// A protocol that borrows from the surroundings of its server.
+struct Count<'a>(&'a RefCell<Vec<u8>>);
+
+impl Protocol for Count<'_> {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.0.borrow_mut().extend_from_slice(data);
+        transport.write(data);
+    }
+}
+
+#[test]
+fn serve_local_lets_protocols_borrow() {
+    let all = RefCell::new(Vec::new());
+    guard(async {
+        let server = create_server(|| Count(&all), ANY).await.unwrap();
+        let (addr, handle) = (port(&server), server.handle());
+        let talk = blocking(move || {
+            let mut streams: Vec<_> = (0..10).map(|_| client(addr)).collect();
+            streams.iter_mut().for_each(|stream| assert_eq!(ping(stream, b"x"), b"x"));
+            handle.close();
+        });
+        future::zip(server.serve_local(), talk).await.0.unwrap();
+    });
+    assert_eq!(all.into_inner(), b"xxxxxxxxxx");
+}
+
+#[test]
+fn dropping_serve_local_drops_its_clients() {
+    let log = Log::default();
+    let mut stream = guard(async {
+        let server = create_server(|| Recorder::echo(&log), ANY).await.unwrap();
+        let addr = port(&server);
+        let talk = blocking(move || {
+            let mut stream = client(addr);
+            assert_eq!(ping(&mut stream, b"x"), b"x");
+            stream
+        });
+        let serve = async {
+            server.serve_local().await.unwrap();
+            unreachable!("nobody closes it");
+        };
+        future::or(talk, serve).await
+    });
+    assert_eq!(log.calls(), [Call::Made, Call::Data(b"x".to_vec()), Call::Lost(None)]);
+    assert_eq!(read_all(&mut stream), b"");
+}
+
+#[test]
+fn serve_on_runs_the_clients_on_that_executor() {
+    let all = std::sync::Mutex::new(Vec::new());
+    let executor = Executor::new();
+    struct Push<'a>(&'a std::sync::Mutex<Vec<u8>>);
+    impl Protocol for Push<'_> {
+        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+            self.0.lock().unwrap().extend_from_slice(data);
+            transport.write(data);
+        }
+    }
+    guard(executor.run(async {
+        let server = create_server(|| Push(&all), ANY).await.unwrap();
+        let (addr, handle) = (port(&server), server.handle());
+        let talk = blocking(move || {
+            assert_eq!(ping(&mut client(addr), b"abc"), b"abc");
+            handle.close();
+        });
+        future::zip(server.serve_on(&executor), talk).await.0.unwrap();
+    }));
+    drop(executor);
+    assert_eq!(all.into_inner().unwrap(), b"abc");
+}
+
+#[test]
+fn dropping_serve_forever_leaves_the_clients() {
+    guard(async {
+        let server = create_server(echo, "127.0.0.15:0").await.unwrap();
+        let addr = port(&server);
+        let talk = blocking(move || {
+            let mut stream = client(addr);
+            ping(&mut stream, b"x");
+            stream
+        });
+        let serve = async {
+            server.serve_forever().await.unwrap();
+            unreachable!("nobody closes it");
+        };
+        let mut stream = future::or(talk, serve).await;
+        assert!(TcpStream::connect(addr).is_err());
+        assert_eq!(ping(&mut stream, b"still"), b"still");
+    });
+}
+
+#[test]
+fn dropping_a_spawned_server_closes_it_and_detaching_does_not() {
+    guard(async {
+        let (addr, handle, serving_) = serving("127.0.0.16:0").await;
+        drop(serving_);
+        handle.wait_closed().await;
+        assert!(TcpStream::connect(addr).is_err());
+
+        let (addr, handle, serving_) = serving(ANY).await;
+        serving_.detach();
+        assert_eq!(ping(&mut client(addr), b"hello"), b"hello");
+        handle.close();
+        handle.wait_closed().await;
+    });
+}
+
+#[test]
+fn serving_a_closed_server_is_an_error() {
+    guard(async {
+        let server = create_server(echo, ANY).await.unwrap();
+        server.handle().close();
+        assert!(server.sockets().is_empty() && !server.is_serving());
+        assert_eq!(server.local_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(server.start_serving().unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(server.serve_forever().await.unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+#[test]
+fn every_client_of_a_crowd_is_served_once() {
+    const CROWD: usize = 200;
+    guard(async {
+        let (tell, told) = async_channel::unbounded();
+        let factory = move || {
+            let tell = tell.clone();
+            Recorder::echo(&Log::default()).on_made(move |transport| {
+                tell.try_send(transport.extra_info().peername().unwrap().as_inet().unwrap()).unwrap();
+            })
+        };
+        let server = create_server(factory, ANY).await.unwrap();
+        let addr = port(&server);
+        let (handle, serving) = server.spawn();
+        let talk = blocking(move || {
+            let mut streams: Vec<_> = (0..CROWD).map(|_| client(addr)).collect();
+            streams.iter_mut().for_each(|stream| assert_eq!(ping(stream, b"x"), b"x"));
+        });
+        talk.await;
+        handle.close();
+        serving.await.unwrap();
+        let mut peers = HashSet::new();
+        while let Ok(peer) = told.try_recv() {
+            assert!(peers.insert(peer), "{peer} twice");
+        }
+        assert_eq!(peers.len(), CROWD);
+    });
+}
+
+#[test]
+fn a_server_that_is_closed_while_a_crowd_connects_ends() {
+    for round in 0..10 {
+        guard(async {
+            let (addr, handle, serving) = serving(ANY).await;
+            assert_eq!(ping(&mut client(addr), b"open"), b"open");
+            let crowd: Vec<_> = (0..4)
+                .map(|_| {
+                    std::thread::spawn(move || {
+                        for _ in 0..50 {
+                            if let Ok(mut stream) = TcpStream::connect(addr) {
+                                let _ = stream.write_all(b"x");
+                            }
+                        }
+                    })
+                })
+                .collect();
+            for _ in 0..round * 3 {
+                future::yield_now().await;
+            }
+            handle.close();
+            patient(serving).await.unwrap();
+            patient(handle.wait_closed()).await;
+            crowd.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+}
+
+#[test]
+fn a_spawned_server_that_is_closed_at_once_ends_in_good_order() {
+    guard(async {
+        for _ in 0..100 {
+            let (_, handle, serving) = serving(ANY).await;
+            handle.close();
+            serving.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn close_from_inside_of_a_callback_ends_the_server() {
+    guard(async {
+        let slot = std::sync::Arc::new(std::sync::Mutex::new(None::<ServerHandle>));
+        let inner = slot.clone();
+        let factory = move || {
+            let inner = inner.clone();
+            Recorder::new(&Log::default()).on_made(move |transport| {
+                inner.lock().unwrap().take().unwrap().close();
+                transport.close();
+            })
+        };
+        let server = create_server(factory, ANY).await.unwrap();
+        *slot.lock().unwrap() = Some(server.handle());
+        let stream = client(port(&server));
+        server.serve_forever().await.unwrap();
+        assert_eq!(read_all(stream), b"");
+    });
+}
+
+#[test]
+fn an_error_report_can_be_set_later() {
+    let (tell, told) = async_channel::unbounded();
+    let factory = || -> Recorder { std::panic::resume_unwind(Box::new("no protocol today")) };
+    guard(async {
+        let server = create_server(factory, ANY).await.unwrap();
+        server.on_error(move |err| drop(tell.try_send(err.to_string())));
+        let _stream = client(port(&server));
+        let (handle, serving) = server.spawn();
+        assert!(told.recv().await.unwrap().contains("no protocol today"));
+        handle.close();
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn the_factory_is_called_once_for_each_client_and_not_before() {
+    let mut calls = 0;
+    guard(async {
+        let factory = || {
+            calls += 1;
+            echo()
+        };
+        let mut server = create_server(factory, ANY).await.unwrap();
+        let _streams = [client(port(&server)), client(port(&server))];
+        drop(server.accept().await.unwrap());
+        drop(server.accept().await.unwrap());
+    });
+    assert_eq!(calls, 2);
+}
