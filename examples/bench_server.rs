@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::{ExitCode, exit};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use smol_transports::stats::stats;
@@ -273,6 +274,13 @@ fn with_send_buffer(addr: &str, size: usize) -> io::Result<Socket> {
 /// Waits for the end of standard input, then says what has become of all connections.
 fn report_at_end() {
     let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    // A descriptor is closed a moment before its connection is counted as lost.
+    for _ in 0..100 {
+        if stats().alive == 0 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
     let stats = stats();
     println!("made={} lost={} alive={}", stats.made, stats.lost, stats.alive);
     exit(0);

@@ -20,10 +20,14 @@ impl DatagramProtocol for EchoServer {
 }
 
 fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9999".to_owned());
+    let address = std::env::args().nth(1);
     println!("Starting UDP server");
     smol::block_on(async {
-        let mut endpoint = create_datagram_endpoint(EchoServer).local_addr(address).await?;
+        let local = address.as_deref().unwrap_or("127.0.0.1:9999");
+        let mut endpoint = create_datagram_endpoint(EchoServer).local_addr(local).await?;
+        if let (Some(_), Some(sockname)) = (&address, endpoint.transport().extra_info().sockname()) {
+            println!("Serving on {sockname}");
+        }
         // Serve for one hour. Dropping the endpoint closes it.
         endpoint.run_until(Timer::after(Duration::from_secs(3600))).await;
         Ok(())

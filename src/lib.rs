@@ -43,10 +43,13 @@
 //!
 //! # What runs in the background
 //!
-//! The thread of async-io that waits for sockets and timers; threads of the `blocking` crate while names are looked up;
-//! and smol's global executor, one thread unless `SMOL_THREADS` says otherwise, once something is spawned on it: by
-//! [`Connection::spawn`], [`Server::spawn`] or [`Server::serve_forever`]. This crate installs no signal handler; to learn
-//! that a child has exited, async-process does so on systems other than Linux from 5.3 on.
+//! - The thread of async-io, from the first socket or timer on that waits there; threads of the `blocking` crate while
+//!   names are looked up; the thread of async-process once a child was started.
+//! - On Linux, the threads of the [`driver`], one unless more are asked for, once something runs in the background: by
+//!   [`Connection::spawn`], [`Server::spawn`] or [`Server::serve_forever`]. Elsewhere these use smol's global executor.
+//!
+//! This crate installs no signal handler; to learn that a child has exited, async-process does so on systems other than
+//! Linux from 5.3 on.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -130,7 +130,7 @@ impl<P: DatagramProtocol> DatagramEndpoint<P> {
         .await
     }
 
-    /// Runs the endpoint on smol's global executor: asyncio's pair of transport and protocol.
+    /// Runs the endpoint in the background: asyncio's pair of transport and protocol.
     ///
     /// It runs on the driver threads, see [`driver`](crate::driver), or on smol's global executor where there are none.
     pub fn spawn(self) -> (DatagramTransport, Running<P>)
