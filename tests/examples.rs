@@ -30,6 +30,31 @@ fn echo_client_without_a_server() {
     assert_eq!(run.stdout, b"");
 }
 
+#[test]
+fn udp_echo_server_and_client() {
+    let mut server = Server::run("udp_echo_server");
+    assert_eq!(server.line(), "Starting UDP server");
+    let line = server.line();
+    let address = line.strip_prefix("Serving on ").expect(&line);
+    assert_eq!(
+        output("udp_echo_client", &[address]),
+        "Send: Hello World!\nReceived: Hello World!\nClose the socket\nConnection closed\n"
+    );
+    let received = server.line();
+    let client = received.strip_prefix("Received \"Hello World!\" from ").expect(&received).to_owned();
+    assert_eq!(server.line(), format!("Send \"Hello World!\" to {client}"));
+}
+
+#[cfg(unix)]
+#[test]
+fn subprocess_date() {
+    let text = output("subprocess_date", &[]);
+    let date = text.strip_prefix("Current date: ").expect(&text);
+    let year = output_of(Command::new("date").arg("+%Y"));
+    assert!(date.contains(year.trim()), "{date}");
+    assert_eq!(text.lines().count(), 1);
+}
+
 #[cfg(unix)]
 #[test]
 fn existing_socket() {
@@ -46,7 +71,8 @@ fn actor_ping() {
 #[test]
 fn tour() {
     let text = output("tour", &[]);
-    assert!(text.ends_with("\n8 of 8 scenes as expected\n"), "{text}");
+    let scenes = if cfg!(unix) { 13 } else { 8 };
+    assert!(text.ends_with(&format!("\n{scenes} of {scenes} scenes as expected\n")), "{text}");
 }
 
 #[test]
@@ -78,12 +104,16 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let mut child = command("tcp_echo_server").arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut server = Self { child, stdout, address: String::new() };
+        let mut server = Self::run("tcp_echo_server");
         let line = server.line();
         server.address = line.strip_prefix("Serving on ").expect(&line).to_owned();
         server
+    }
+
+    fn run(name: &str) -> Self {
+        let mut child = command(name).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout, address: String::new() }
     }
 
     fn line(&mut self) -> String {
@@ -98,6 +128,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[cfg(unix)]
+fn output_of(command: &mut Command) -> String {
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
 
 /// What an example prints; it must end with status 0.

@@ -3,6 +3,9 @@
 //! Run it with `cargo run --release --example tour`. It ends with status 0 if every protocol has seen what it should,
 //! else it says what was different and ends with status 1.
 
+#[cfg(unix)]
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -40,9 +43,26 @@ async fn tour() -> bool {
         scene("7. A panic ends one connection, not the server", panic_contained).await,
         scene("8. The server closes: clients stay until they are closed", server_close).await,
     ];
+    let scenes = [&scenes[..], &other_kinds().await].concat();
     let right = scenes.iter().filter(|right| **right).count();
     println!("\n{right} of {} scenes as expected", scenes.len());
     right == scenes.len()
+}
+
+#[cfg(unix)]
+async fn other_kinds() -> Vec<bool> {
+    vec![
+        scene("9. A Unix socket", kinds::unix).await,
+        scene("10. Datagrams", kinds::datagrams).await,
+        scene("11. A pipe", kinds::pipes).await,
+        scene("12. A child process", kinds::child).await,
+        scene("13. A file between two writes", kinds::send_file).await,
+    ]
+}
+
+#[cfg(not(unix))]
+async fn other_kinds() -> Vec<bool> {
+    Vec::new()
 }
 
 /// Plays a scene and compares what was seen with what it expects.
