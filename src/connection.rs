@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -189,6 +190,16 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
     /// Polls to the end, and keeps the protocol here.
     pub(crate) fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.running.as_mut().expect(RESOLVED).poll(cx, &self.transport)
+    }
+
+    /// Whether the endpoint has passed on all that was sent.
+    pub(crate) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.running.as_mut().expect(RESOLVED).actor.poll_flushed(cx)
+    }
+
+    /// Whether the peer has finished already, as far as the protocol was told.
+    pub(crate) fn is_at_eof(&self) -> bool {
+        self.running.as_ref().expect(RESOLVED).actor.mailbox().is_at_eof()
     }
 
     /// Polls to the end; a panic of a callback is given back instead of resumed.

@@ -209,7 +209,8 @@ impl<P: StreamProtocol<Transport>> Connection<P> {
     /// ```
     #[must_use]
     pub fn into_stream(self) -> (IoStream, P) {
-        let (connection, protocol) = self.replace_protocol(Inbox::default());
+        let inbox = Inbox { eof: self.is_at_eof(), ..Inbox::default() };
+        let (connection, protocol) = self.replace_protocol(inbox);
         connection.transport().resume_reading();
         (IoStream { connection, over: false, wakers: Arc::default() }, protocol)
     }
@@ -279,10 +280,14 @@ impl AsyncWrite for IoStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.advance(Side::Writer, cx);
-        if self.transport().write_buffer_size() == 0 {
-            return Poll::Ready(self.connection.protocol_mut().exc.take().map_or(Ok(()), Err));
+        if self.transport().write_buffer_size() > 0 {
+            return Poll::Pending;
         }
-        Poll::Pending
+        if let Some(exc) = self.connection.protocol_mut().exc.take() {
+            return Poll::Ready(Err(exc));
+        }
+        let waker = Waker::from(self.wakers.clone());
+        self.connection.poll_flushed(&mut Context::from_waker(&waker))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -344,6 +344,11 @@ impl Mailbox {
         self.post(|inner| inner.queue(job))
     }
 
+    /// Whether no more data will be delivered, because the peer has finished or an end is due.
+    pub(crate) fn is_at_eof(&self) -> bool {
+        !self.lock().lifecycle.wants_data()
+    }
+
     /// What is used besides comes after what was written before.
     pub(crate) fn settled_outlet(&self) -> Option<Arc<dyn Outlet>> {
         self.post(|inner| {

@@ -124,6 +124,11 @@ impl StreamActor {
         socket
     }
 
+    /// Whether the endpoint has passed on all that was sent.
+    pub(crate) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.endpoint.as_mut().map_or(Poll::Ready(Ok(())), |endpoint| endpoint.poll_flush(cx))
+    }
+
     /// What a callback panicked with, if one did.
     pub(crate) fn take_payload(&mut self) -> Option<Payload> {
         self.payload.take()

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use socket2::{SockRef, Socket};
@@ -22,9 +23,9 @@ struct Shared(Mutex<State>);
 
 struct State {
     stream: Pin<Box<dyn Stream>>,
-    /// The actor's, given to whatever the stream waits for.
-    waker: Option<Waker>,
-    /// A write was refused, and the stream has the actor's waker for the next one.
+    /// What the stream is given, whatever it waits for.
+    bell: Arc<Bell>,
+    /// The last write was refused, so the stream will ring. One that came short promises nothing.
     refused: bool,
     /// Something was written since the last flush.
     unflushed: bool,
@@ -41,8 +42,13 @@ enum Finishing {
 
 /// Both halves of a stream.
 pub(crate) fn halves(stream: impl Stream) -> Halves {
-    let state =
-        State { stream: Box::pin(stream), waker: None, refused: false, unflushed: false, finishing: Finishing::No };
+    let state = State {
+        stream: Box::pin(stream),
+        bell: Arc::default(),
+        refused: false,
+        unflushed: false,
+        finishing: Finishing::No,
+    };
     let shared = Arc::new(Shared(Mutex::new(state)));
     (Box::new(FuturesEndpoint(shared.clone())), Some(Arc::new(FuturesOutlet(shared))))
 }
@@ -53,20 +59,39 @@ impl Shared {
     }
 }
 
-impl State {
-    /// Remembers the actor's waker; whether it is the one that the stream has.
-    fn remember(&mut self, waker: &Waker) -> bool {
-        let same = self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
-        if !same {
-            self.waker = Some(waker.clone());
-        }
-        same
-    }
+/// Wakes the actor, and remembers that it rang: a stream that takes no bytes now may have been ready again before the
+/// actor asks.
+#[derive(Default)]
+struct Bell {
+    rang: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.remember(cx.waker());
+impl Bell {
+    fn connect(&self, waker: &Waker) {
+        let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *known {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rang.store(true, Ordering::SeqCst);
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl State {
+    fn poll_read(&mut self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.bell.connect(cx.waker());
+        let waker = Waker::from(self.bell.clone());
+        let mut cx = Context::from_waker(&waker);
         loop {
-            match ready!(self.stream.as_mut().poll_read(cx, buf)) {
+            match ready!(self.stream.as_mut().poll_read(&mut cx, buf)) {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),
             }
@@ -74,7 +99,8 @@ impl State {
     }
 
     fn poll_write(&mut self, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let waker = self.waker.clone().unwrap_or_else(|| Waker::noop().clone());
+        self.bell.rang.store(false, Ordering::SeqCst);
+        let waker = Waker::from(self.bell.clone());
         let mut cx = Context::from_waker(&waker);
         loop {
             match ready!(self.stream.as_mut().poll_write_vectored(&mut cx, bufs)) {
@@ -85,13 +111,16 @@ impl State {
     }
 
     /// Has the stream pass on what it holds, and close its writing direction if that is wanted.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.bell.connect(cx.waker());
+        let waker = Waker::from(self.bell.clone());
+        let mut cx = Context::from_waker(&waker);
         if self.unflushed {
-            ready!(self.stream.as_mut().poll_flush(cx))?;
+            ready!(self.stream.as_mut().poll_flush(&mut cx))?;
             self.unflushed = false;
         }
         if self.finishing == Finishing::Wanted {
-            ready!(self.stream.as_mut().poll_close(cx))?;
+            ready!(self.stream.as_mut().poll_close(&mut cx))?;
             self.finishing = Finishing::Done;
         }
         Poll::Ready(Ok(()))
@@ -134,18 +163,14 @@ impl Endpoint for FuturesEndpoint {
     }
 
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.0.lock();
-        let has_waker = state.remember(cx.waker());
-        if std::mem::take(&mut state.refused) && has_waker {
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
+        let state = self.0.lock();
+        state.bell.connect(cx.waker());
+        let is_worth_a_try = !state.refused || state.bell.rang.load(Ordering::SeqCst);
+        if is_worth_a_try { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.0.lock();
-        state.remember(cx.waker());
-        state.poll_flush(cx)
+        self.0.lock().poll_flush(cx)
     }
 
     fn set_reading(&mut self, _: bool) {}
@@ -168,11 +193,10 @@ struct FuturesOutlet(Arc<Shared>);
 impl Outlet for FuturesOutlet {
     fn try_send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.0.lock();
-        match state.poll_write(bufs) {
-            Poll::Pending => {
-                state.refused = true;
-                Err(io::ErrorKind::WouldBlock.into())
-            }
+        let written = state.poll_write(bufs);
+        state.refused = written.is_pending();
+        match written {
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
             Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(result) => {
                 state.unflushed = true;

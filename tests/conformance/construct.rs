@@ -2,20 +2,16 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use smol_transports::UnixAddr;
 use socket2::{Domain, Socket, Type};
 
 use crate::connect::{Stream, Target};
-use crate::driver::{Driver, Stop, TIMEOUT, wait};
+use crate::driver::{Driver, LIBRARY_TIMEOUT, Stop, TIMEOUT, wait};
 use crate::peer::{self, DatagramPeer, PipePeer, SocketPeer};
 use crate::run::{LIBRARY, PEER};
 use crate::scenario::{Kind, Scenario, StepKind};
-
-/// The limit of the creating call.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How the creating call ended: `ok` or the name of an error; none if there is no such call.
 type Connected = Result<Option<&'static str>, Stop>;
@@ -92,7 +88,7 @@ impl Driver {
         if let Ok((socket, _)) = listener.accept() {
             self.add_peer("p1", socket)?;
         }
-        wait(&connecting, CONNECT_TIMEOUT).map(Some)
+        wait(&connecting, LIBRARY_TIMEOUT).map(Some)
     }
 
     fn read_pipe(&mut self) -> Connected {
@@ -140,14 +136,14 @@ impl Driver {
     }
 
     fn server(&mut self) -> Connected {
-        let addr = wait(&self.library.listen(), TIMEOUT)??;
+        let addr = wait(&self.library.listen(), LIBRARY_TIMEOUT)??;
         self.run.add_library_address(addr.clone());
         self.server = Some(addr);
         Ok(None)
     }
 
     fn connect(&self, target: Target) -> Connected {
-        wait(&self.library.connect(target), CONNECT_TIMEOUT).map(Some)
+        wait(&self.library.connect(target), LIBRARY_TIMEOUT).map(Some)
     }
 
     pub(crate) fn add_peer(&mut self, name: &str, socket: Socket) -> Result<(), Stop> {

@@ -21,6 +21,9 @@ use crate::scenario::{SendFile, Step, StepKind};
 /// The limit of every blocking operation.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The limit of everything that the library side is asked for, where whole blocks of calls may wait for the processor.
+pub(crate) const LIBRARY_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// The usual number of `late_pauses`.
 const LATE_PAUSES: u32 = 3;
 
@@ -120,7 +123,7 @@ impl Driver {
                 server.close();
             }
         };
-        wait(&self.library.block(end), TIMEOUT)?;
+        wait(&self.library.block(end), LIBRARY_TIMEOUT)?;
         self.round_trips()
     }
 
@@ -143,7 +146,7 @@ impl Driver {
             StepKind::Block(actions) => {
                 let actions = actions.clone();
                 let block = move |run: &Arc<Run>| action::perform_step(run, &actions);
-                wait(&self.library.block(block), TIMEOUT)?;
+                wait(&self.library.block(block), LIBRARY_TIMEOUT)?;
             }
             StepKind::Mark(text) => return Ok(Some(json!(["mark", text]))),
             StepKind::Peer(name, step) => return self.peer_step(name, step),
@@ -173,14 +176,14 @@ impl Driver {
             let start = |server| library::start_serving(run, &server);
             let _ = result.send(run.server().map_or("invalid_state", start));
         };
-        wait(&self.library.block(block), TIMEOUT)?;
-        let result = wait(&ended, TIMEOUT)?;
+        wait(&self.library.block(block), LIBRARY_TIMEOUT)?;
+        let result = wait(&ended, LIBRARY_TIMEOUT)?;
         Ok(Some(json!(["server", "start_serving", result])))
     }
 
     /// Lets the library side have its turn, whatever the load of the machine.
     pub(crate) fn round_trips(&self) -> Result<(), Stop> {
-        let trips = self.library.round_trips(TIMEOUT);
+        let trips = self.library.round_trips(LIBRARY_TIMEOUT);
         trips.map_err(|err| if is_timeout(&err) { Stop::timeout() } else { err.into() })
     }
 

@@ -52,7 +52,7 @@ use crate::scenario::Scenario;
 use crate::settings::Settings;
 
 /// The limit of one run.
-const RUN_TIMEOUT: Duration = Duration::from_secs(30);
+const RUN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often a scenario is tried that depends on the time that things take.
 const ATTEMPTS: usize = 10;

@@ -2,10 +2,13 @@
 
 mod actor;
 mod bad_input;
+mod bridge;
 mod close;
 mod common;
 mod connect;
 mod datagram;
+#[cfg(target_os = "linux")]
+mod driver;
 mod drops;
 mod flow;
 #[cfg(unix)]
