@@ -133,6 +133,39 @@ fn a_bound_client_has_a_name() {
     });
 }
 
+/// rustix cannot read such an address; the sender counts as unnamed then.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_datagram_from_the_longest_path_harms_nothing() {
+    use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
+
+    struct Senders(Vec<smol_transports::Addr>);
+
+    impl smol_transports::DatagramProtocol for Senders {
+        fn datagram_received(
+            &mut self,
+            transport: &smol_transports::DatagramTransport,
+            _data: &[u8],
+            addr: &smol_transports::Addr,
+        ) {
+            self.0.push(addr.clone());
+            transport.close();
+        }
+    }
+
+    let (dir, path) = place();
+    run(async {
+        let endpoint = smol_transports::create_datagram_endpoint(Senders(Vec::new())).local_path(&*path).await?;
+        let longest = dir.path().join("x".repeat(108 - dir.path().as_os_str().len() - 1));
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&longest)?)?;
+        rustix::net::sendto(&socket, b"hello", SendFlags::empty(), &SocketAddrUnix::new(&path)?)?;
+        let senders = endpoint.await.0;
+        assert!(senders[0].as_unix().expect("Unix").is_unnamed());
+        Ok(())
+    });
+}
+
 #[test]
 fn tcp_has_no_credentials() {
     run(async {

@@ -20,6 +20,9 @@ mod unix {
     use crate::info::UnixAddr;
     use crate::io::socket::FLAGS;
 
+    /// Bytes of the longest Unix address with a zero at its end: the family, and 108 on Linux.
+    const LONGEST: usize = 110;
+
     /// What both halves share.
     pub(crate) type Raw = socket2::Socket;
 
@@ -48,6 +51,10 @@ mod unix {
     fn sender(addr: SocketAddrAny) -> Addr {
         if let Ok(addr) = std::net::SocketAddr::try_from(addr.clone()) {
             return Addr::Inet(addr);
+        }
+        // rustix panics at a path that fills its place without a zero at the end, which any local sender may have.
+        if addr.addr_len() as usize > LONGEST {
+            return unnamed();
         }
         let Ok(addr) = SocketAddrUnix::try_from(addr) else { return unnamed() };
         Addr::Unix(unix_addr(&addr))
