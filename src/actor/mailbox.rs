@@ -503,6 +503,8 @@ impl<W: SendSide> Mailbox<W> {
     pub(crate) fn bury(&self) {
         let mut inner = self.lock();
         inner.write.clear();
+        // A pause that a drop has left untold is over as well.
+        inner.write.marks_mut().forget();
         let spent = inner.write.take_spent();
         let remains = (spent, inner.write.take_outlet(), inner.protocol.take(), inner.waker.take());
         drop(inner);

@@ -90,43 +90,6 @@ impl<A> Datagrams<A> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::limits::WriteLimits;
-    use crate::state::marks::Mark;
-
-    fn queue(high: usize) -> Datagrams<u8> {
-        Datagrams::new(Marks::new(WriteLimits::high(high), false))
-    }
-
-    fn datagram(len: usize, to: u8) -> Datagram<u8> {
-        Datagram { data: Bytes::from(vec![0; len]), shared: true, to: Some(to) }
-    }
-
-    #[test]
-    fn payloads_count_and_empty_ones_wait_for_free() {
-        let mut queue = queue(100);
-        queue.push(datagram(10, 1));
-        queue.push(datagram(0, 2));
-        queue.push(datagram(5, 3));
-        assert_eq!((queue.len(), queue.size()), (3, 15));
-        assert_eq!(queue.iter().filter_map(|datagram| datagram.to).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(queue.remove(2), 10);
-        assert_eq!((queue.len(), queue.size()), (1, 5));
-        assert_eq!(queue.remove(9), 5);
-        assert_eq!(queue.take_spent().len(), 3);
-        assert!(queue.is_empty());
-    }
-
-    #[test]
-    fn whatever_leaves_may_resume() {
-        let mut queue = queue(4);
-        queue.push(datagram(5, 1));
-        let size = queue.size();
-        queue.marks_mut().latch(size);
-        assert_eq!(queue.marks_mut().tell(), Some(Mark::Pause));
-        assert_eq!(queue.marks_mut().tell(), None);
-        queue.remove(1);
-        assert_eq!(queue.marks_mut().tell(), Some(Mark::Resume));
-    }
-}
+mod model;
+#[cfg(test)]
+mod tests;

@@ -202,4 +202,6 @@ impl<J> Work<J> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ mod process;
 mod protocol;
 mod recorder;
 mod sendfile;
+mod sequences;
 mod server;
 #[cfg(unix)]
 mod unix;

@@ -491,3 +491,16 @@ fn the_room_is_used_before_a_pause_is_told() {
     assert!(poll(&mut connection).is_pending());
     assert_eq!(log.calls(), [Call::Made, Call::Pause, Call::Resume]);
 }
+
+#[test]
+fn a_pause_that_a_drop_left_untold_is_over() {
+    let log = Log::default();
+    let (connection, peer) = limited(&log, 0, 0);
+    let transport = connection.transport().clone();
+    peer.set_room(0);
+    assert_eq!(transport.write(b"waits"), Written::Full);
+    assert!(transport.is_writing_paused());
+    drop(connection);
+    assert_eq!(log.calls(), [Call::Made, Call::Lost(None)]);
+    assert!(!transport.is_writing_paused());
+}
