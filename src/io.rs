@@ -5,6 +5,8 @@
 //! as well. Both halves share one socket; it is closed when both are gone.
 
 pub(crate) mod async_io;
+#[cfg(unix)]
+pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod datagram;
 pub(crate) mod errors;

@@ -1,29 +1,36 @@
 //! Child processes.
 
+mod command;
+mod stdio;
+
 use std::fmt;
-use std::fs::File;
 use std::future::{Future, IntoFuture};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::resume_unwind;
 use std::pin::{Pin as Pinned, pin};
-use std::process::{ExitStatus, Stdio as StdStdio};
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_executor::Executor;
-use async_process::{Child, Command};
 use futures_lite::future;
+use rustix::process::Signal;
+
+pub use command::IntoCommand;
+pub(crate) use command::Program;
+pub use stdio::Stdio;
+pub(crate) use stdio::Streams;
 
 use crate::actor::delivery::Receive;
 use crate::actor::mailbox::{Mailbox, Parcel};
-use crate::actor::process::{Process, ProcessActor, ProcessSide, Processes};
+use crate::actor::process::{ProcessActor, ProcessSide, Processes};
 use crate::actor::stream::{Setup, StreamActor};
 use crate::deferred::Deferred;
 use crate::deferred::sealed::Build;
 use crate::info::ExtraInfo;
-use crate::io::pipe::{self, reader, writer};
+use crate::io::Halves;
+use crate::io::child::{Process, Spawned, Target};
 use crate::message::{Closed, ProcessCommand, ProcessEvent};
 use crate::protocol::{Pipe, SubprocessProtocol};
 use crate::running::{Running, spawn};
@@ -35,7 +42,8 @@ use crate::transport::{Handle, ReadTransport, WriteTransport};
 ///
 /// The command is a `Command` of std or of async-process, or a mutable reference to one, as their builder methods
 /// return it; the latter is left empty. Its own settings of standard input, output and error do not count: they are
-/// set by the methods of the builder that this returns, and are pipes by default.
+/// set by the methods of the builder that this returns, and are pipes by default. In tests it may be a
+/// [`Script`](crate::testing::Script), which is no process at all.
 ///
 /// # Errors
 ///
@@ -79,101 +87,42 @@ pub fn subprocess_shell<P: SubprocessProtocol>(protocol: P, line: impl AsRef<std
     subprocess_exec(protocol, command)
 }
 
-/// A command of std or of async-process. It cannot be implemented by hand.
-pub trait IntoCommand: sealed::IntoCommand {}
-
-mod sealed {
-    pub trait IntoCommand {
-        #[doc(hidden)]
-        fn into_command(self) -> async_process::Command;
-    }
-}
-
-macro_rules! into_command {
-    ($type:ty, |$command:ident| $convert:expr) => {
-        impl sealed::IntoCommand for $type {
-            fn into_command(self) -> Command {
-                let $command = self;
-                $convert
-            }
-        }
-
-        impl IntoCommand for $type {}
-    };
-}
-
-into_command!(Command, |command| command);
-into_command!(std::process::Command, |command| command.into());
-into_command!(&mut Command, |command| std::mem::replace(command, Command::new("")));
-into_command!(&mut std::process::Command, |command| std::mem::replace(command, std::process::Command::new("")).into());
-
-/// Where one of the standard streams of a child leads.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub enum Stdio {
-    /// To a pipe, with a transport on this side.
-    #[default]
-    Piped,
-    /// To the same place as that of this process.
-    Inherit,
-    /// To nowhere: reading gives end of file, what is written is dropped.
-    Null,
-    /// To an open file.
-    Descriptor(OwnedFd),
-    /// For standard error: to the same place as standard output, in the order of the writes.
-    Stdout,
-}
-
-impl From<File> for Stdio {
-    fn from(file: File) -> Self {
-        Self::Descriptor(file.into())
-    }
-}
-
-impl From<OwnedFd> for Stdio {
-    fn from(fd: OwnedFd) -> Self {
-        Self::Descriptor(fd)
-    }
-}
-
 /// A child process to be started; made by [`subprocess_exec`] and [`subprocess_shell`].
 #[must_use = "nothing happens until it is awaited"]
 pub struct Spawn<P> {
     protocol: P,
-    command: Command,
-    stdin: Stdio,
-    stdout: Stdio,
-    stderr: Stdio,
+    program: Program,
+    streams: Streams,
     limits: WriteLimits,
+    leads_group: bool,
 }
 
 impl<P> Spawn<P> {
     fn new(protocol: P, command: impl IntoCommand) -> Self {
         Self {
             protocol,
-            command: command.into_command(),
-            stdin: Stdio::Piped,
-            stdout: Stdio::Piped,
-            stderr: Stdio::Piped,
+            program: command.into_program(),
+            streams: Streams::default(),
             limits: WriteLimits::default(),
+            leads_group: false,
         }
     }
 
     /// Where standard input comes from; a pipe by default.
     pub fn stdin(mut self, stdio: impl Into<Stdio>) -> Self {
-        self.stdin = stdio.into();
+        self.streams.stdin = stdio.into();
         self
     }
 
     /// Where standard output goes; a pipe by default.
     pub fn stdout(mut self, stdio: impl Into<Stdio>) -> Self {
-        self.stdout = stdio.into();
+        self.streams.stdout = stdio.into();
         self
     }
 
     /// Where standard error goes; a pipe by default.
     pub fn stderr(mut self, stdio: impl Into<Stdio>) -> Self {
-        self.stderr = stdio.into();
+        self.streams.stderr = stdio.into();
         self
     }
 
@@ -182,85 +131,35 @@ impl<P> Spawn<P> {
         self.limits = limits;
         self
     }
+
+    /// Makes the child the leader of a process group of its own, to which its children belong unless they leave it.
+    ///
+    /// [`signal_group`](SubprocessTransport::signal_group) reaches all of them, also after the leader has exited:
+    /// its exit is told at once, but collected only when all is over. [`close`](SubprocessTransport::close) and dropping
+    /// kill all of them. What is typed at a terminal, as Ctrl-C, does not reach them any more.
+    ///
+    /// It needs a `Command` of std: with one of async-process, starting fails with
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput).
+    #[doc(alias = "process_group")]
+    pub const fn own_group(mut self) -> Self {
+        self.leads_group = true;
+        self
+    }
 }
 
 impl<P> fmt::Debug for Spawn<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spawn").field("command", &self.command).finish_non_exhaustive()
+        f.debug_struct("Spawn").field("program", &self.program).finish_non_exhaustive()
     }
 }
 
 impl<P> Spawn<P> {
     /// Starts the child; nobody has been told yet.
-    fn spawn(mut self) -> io::Result<(P, SubprocessTransport, ProcessActor)> {
-        let ends = self.prepare()?;
-        // async-process needs a descriptor to wait with, and leaves the child alone if there is none: better none now.
-        drop(pipe::pair()?);
-        let child = self.command.reap_on_drop(true).kill_on_drop(true).spawn()?;
-        // The command holds the child's ends of the pipes.
-        drop(self.command);
-        let (transport, actor) = supervise(child, ends, self.limits);
-        Ok((self.protocol, transport, actor))
-    }
-
-    /// Sets the standard streams, and gives this side's ends of the pipes.
-    fn prepare(&mut self) -> io::Result<Vec<(Pipe, pipe::Pipe)>> {
-        let mut ends = Vec::new();
-        let stdin = std::mem::take(&mut self.stdin).open(Pipe::Stdin, &mut ends)?;
-        let stdout = std::mem::take(&mut self.stdout).open(Pipe::Stdout, &mut ends)?;
-        let stderr = match std::mem::take(&mut self.stderr) {
-            Stdio::Stdout => stdout.share()?,
-            stdio => stdio.open(Pipe::Stderr, &mut ends)?,
-        };
-        self.command.stdin(stdin.into_stdio()).stdout(stdout.into_stdio()).stderr(stderr.into_stdio());
-        Ok(ends)
-    }
-}
-
-/// The child's end of a standard stream.
-enum ChildEnd {
-    Inherit,
-    Null,
-    Descriptor(OwnedFd),
-}
-
-impl Stdio {
-    fn open(self, pipe: Pipe, ends: &mut Vec<(Pipe, pipe::Pipe)>) -> io::Result<ChildEnd> {
-        match self {
-            Self::Inherit => Ok(ChildEnd::Inherit),
-            Self::Null => Ok(ChildEnd::Null),
-            Self::Descriptor(fd) => Ok(ChildEnd::Descriptor(fd)),
-            Self::Piped => {
-                let (read, write) = pipe::pair()?;
-                let (ours, theirs) = if pipe == Pipe::Stdin { (write, read) } else { (read, write) };
-                ends.push((pipe, pipe::Pipe::own(ours)?));
-                Ok(ChildEnd::Descriptor(theirs))
-            }
-            Self::Stdout => {
-                let text = "only standard error can lead to where standard output leads";
-                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-            }
-        }
-    }
-}
-
-impl ChildEnd {
-    /// A second one that leads to the same place.
-    fn share(&self) -> io::Result<Self> {
-        match self {
-            // That is where its standard output leads then.
-            Self::Inherit => Ok(Self::Descriptor(io::stdout().as_fd().try_clone_to_owned()?)),
-            Self::Null => Ok(Self::Null),
-            Self::Descriptor(fd) => Ok(Self::Descriptor(fd.try_clone()?)),
-        }
-    }
-
-    fn into_stdio(self) -> StdStdio {
-        match self {
-            Self::Inherit => StdStdio::inherit(),
-            Self::Null => StdStdio::null(),
-            Self::Descriptor(fd) => fd.into(),
-        }
+    fn spawn(self) -> io::Result<(P, SubprocessTransport, ProcessActor)> {
+        let Self { protocol, program, streams, limits, leads_group } = self;
+        let spawned = program.spawn(streams, leads_group)?;
+        let (transport, actor) = supervise(spawned, limits, leads_group);
+        Ok((protocol, transport, actor))
     }
 }
 
@@ -383,9 +282,22 @@ impl SubprocessTransport {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a number that is no signal; `ESRCH` after `connection_lost`;
     /// what the system says otherwise.
     pub fn send_signal(&self, signal: i32) -> io::Result<()> {
-        let signal = rustix::process::Signal::from_named_raw(signal)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no such signal: {signal}")))?;
-        self.signal(signal)
+        self.signal(Target::Child, parse_signal(signal)?)
+    }
+
+    /// Sends a signal, by its number, to the process group of the child, also after the child has exited; see
+    /// [`own_group`](Spawn::own_group). Does nothing if nobody is left.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a number that is no signal, and if the child has no group of
+    /// its own; `ESRCH` after `connection_lost`; what the system says otherwise.
+    #[doc(alias = "killpg")]
+    pub fn signal_group(&self, signal: i32) -> io::Result<()> {
+        if !self.shared.process.leads_group() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the child has no process group of its own"));
+        }
+        self.signal(Target::Group, parse_signal(signal)?)
     }
 
     /// Asks the child to end, by SIGTERM; [`send_signal`](Self::send_signal) otherwise.
@@ -394,7 +306,7 @@ impl SubprocessTransport {
     ///
     /// As [`send_signal`](Self::send_signal).
     pub fn terminate(&self) -> io::Result<()> {
-        self.signal(rustix::process::Signal::TERM)
+        self.signal(Target::Child, Signal::TERM)
     }
 
     /// Ends the child, by SIGKILL; [`send_signal`](Self::send_signal) otherwise.
@@ -403,14 +315,14 @@ impl SubprocessTransport {
     ///
     /// As [`send_signal`](Self::send_signal).
     pub fn kill(&self) -> io::Result<()> {
-        self.signal(rustix::process::Signal::KILL)
+        self.signal(Target::Child, Signal::KILL)
     }
 
-    fn signal(&self, signal: rustix::process::Signal) -> io::Result<()> {
+    fn signal(&self, target: Target, signal: Signal) -> io::Result<()> {
         if self.shared.mailbox.has_ended() {
             return Err(rustix::io::Errno::SRCH.into());
         }
-        self.shared.process.signal(signal)
+        self.shared.process.signal(target, signal)
     }
 
     /// Closes the pipes and kills the child, unless it has exited; does not wait for it. `process_exited` and
@@ -464,6 +376,11 @@ impl SubprocessTransport {
         let protocol: Box<dyn SubprocessProtocol + Send> = Box::new(protocol);
         self.shared.mailbox.renew(Box::new(protocol));
     }
+}
+
+fn parse_signal(signal: i32) -> io::Result<Signal> {
+    let no_signal = || io::Error::new(io::ErrorKind::InvalidInput, format!("no such signal: {signal}"));
+    Signal::from_named_raw(signal).ok_or_else(no_signal)
 }
 
 impl fmt::Debug for SubprocessTransport {
@@ -573,13 +490,14 @@ pub(crate) fn open(command: impl IntoCommand) -> io::Result<(SubprocessTransport
     Ok((transport, actor))
 }
 
-fn supervise(child: Child, ends: Vec<(Pipe, pipe::Pipe)>, limits: WriteLimits) -> (SubprocessTransport, ProcessActor) {
-    let pipes: Vec<_> = ends.into_iter().map(|(pipe, end)| (pipe, pipe_actor(pipe, end, limits))).collect();
+fn supervise(spawned: Spawned, limits: WriteLimits, leads_group: bool) -> (SubprocessTransport, ProcessActor) {
+    let Spawned { child, exit, ends } = spawned;
+    let pipes: Vec<_> = ends.into_iter().map(|(pipe, halves)| (pipe, pipe_actor(pipe, halves, limits))).collect();
     let mailbox = |wanted| {
         let found = pipes.iter().find(|(pipe, _)| *pipe == wanted);
         found.map(|(_, actor)| actor.mailbox().clone())
     };
-    let (process, exit) = Process::new(child);
+    let process = Process::new(child, leads_group);
     let shared = Arc::new(Shared {
         mailbox: Arc::new(Mailbox::new(ProcessSide::new(), ExtraInfo::default())),
         process: process.clone(),
@@ -591,9 +509,8 @@ fn supervise(child: Child, ends: Vec<(Pipe, pipe::Pipe)>, limits: WriteLimits) -
     (SubprocessTransport { shared }, actor)
 }
 
-fn pipe_actor(pipe: Pipe, end: pipe::Pipe, limits: WriteLimits) -> StreamActor {
-    let (halves, kind) =
-        if pipe == Pipe::Stdin { (writer(end), Kind::WritePipe) } else { (reader(end), Kind::ReadPipe) };
+fn pipe_actor(pipe: Pipe, halves: Halves, limits: WriteLimits) -> StreamActor {
+    let kind = if pipe == Pipe::Stdin { Kind::WritePipe } else { Kind::ReadPipe };
     StreamActor::new(halves, ExtraInfo::default(), Setup { kind, limits, ..Setup::default() })
 }
 

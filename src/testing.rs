@@ -46,8 +46,12 @@ use crate::protocol::StreamProtocol;
 use crate::state::limits::WriteLimits;
 use crate::transport::Transport;
 
+#[cfg(unix)]
+mod child;
 mod datagram;
 
+#[cfg(unix)]
+pub use child::{Script, ScriptedChild};
 pub use datagram::{DatagramPeer, MemoryDatagram};
 
 /// An in-memory connection to be made.

@@ -1,19 +1,16 @@
 //! The actor of a child process: a write side, two read sides, and an exit.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use async_process::Child;
 use bytes::Bytes;
 
 use super::delivery::{Delivery, Messages, Payload, Receive, keep};
 use super::mailbox::{Mailbox, SendSide, Stage, View};
 use super::stream::StreamActor;
+use crate::io::child::{Exit, Process};
 use crate::message::{Event, ProcessEvent};
 use crate::protocol::{OnEof, Pipe};
 use crate::state::lifecycle::Input;
@@ -47,83 +44,6 @@ impl Messages for Processes {
     fn lost(exc: Option<io::Error>) -> ProcessEvent<'static> {
         ProcessEvent::ConnectionLost(exc)
     }
-}
-
-/// The child itself. Its exit is collected and signals are sent under one lock, so that a process number is never
-/// signalled after it was given back to the system.
-#[derive(Debug)]
-pub(crate) struct Process {
-    pid: u32,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Taken when the exit was collected, or when the child is left to the reaper.
-    child: Option<Child>,
-    status: Option<ExitStatus>,
-}
-
-pub(crate) type Exit = Pin<Box<dyn Future<Output = io::Result<ExitStatus>> + Send>>;
-
-impl Process {
-    /// The child, and the future that collects its exit.
-    pub(crate) fn new(mut child: Child) -> (Arc<Self>, Exit) {
-        let pid = child.id();
-        let exit = Box::pin(child.status());
-        let state = Mutex::new(State { child: Some(child), status: None });
-        (Arc::new(Self { pid, state }), exit)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) const fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    pub(crate) fn status(&self) -> Option<ExitStatus> {
-        self.lock().status
-    }
-
-    /// Sends a signal, if the child has not exited.
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> io::Result<()> {
-        let state = self.lock();
-        if state.child.is_none() {
-            return Ok(());
-        }
-        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
-        let pid = pid.ok_or(rustix::io::Errno::SRCH)?;
-        Ok(rustix::process::kill_process(pid, signal)?)
-    }
-
-    fn poll_exit(&self, exit: &mut Exit, cx: &mut Context<'_>) -> Poll<ExitStatus> {
-        let mut state = self.lock();
-        let Poll::Ready(status) = exit.as_mut().poll(cx) else { return Poll::Pending };
-        let status = status.unwrap_or_else(|_| unknown());
-        state.status = Some(status);
-        let child = state.child.take();
-        drop(state);
-        drop(child);
-        Poll::Ready(status)
-    }
-
-    /// Kills the child unless it has exited, and leaves the rest to the reaper.
-    fn abandon(&self) {
-        let child = self.lock().child.take();
-        if let Some(mut child) = child {
-            // It may have exited by itself; then there is nothing to kill.
-            let _ = child.kill();
-        }
-    }
-}
-
-/// Somebody else has collected the exit: what it was cannot be known any more.
-fn unknown() -> ExitStatus {
-    use std::os::unix::process::ExitStatusExt;
-    const UNKNOWN: i32 = 255;
-    ExitStatus::from_raw(UNKNOWN << 8)
 }
 
 /// What keeps a process from ending: to the mailbox it is a queue that empties when nothing is left to wait for.
@@ -198,7 +118,7 @@ pub(crate) struct ProcessActor {
     process: Arc<Process>,
     pipes: Vec<(Pipe, StreamActor)>,
     /// Taken when the child has exited.
-    exit: Option<Exit>,
+    exit: Option<Box<dyn Exit>>,
     /// `close()` was carried out.
     closed: bool,
     lost: bool,
@@ -210,7 +130,7 @@ impl ProcessActor {
     pub(crate) fn new(
         mailbox: Arc<Mailbox<ProcessSide>>,
         process: Arc<Process>,
-        exit: Exit,
+        exit: Box<dyn Exit>,
         pipes: Vec<(Pipe, StreamActor)>,
     ) -> Self {
         let alive = crate::stats::Alive::new();
@@ -288,7 +208,7 @@ impl ProcessActor {
 
     fn poll_exit(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Processes>) {
         let Some(exit) = &mut self.exit else { return };
-        if let Poll::Ready(status) = self.process.poll_exit(exit, cx) {
+        if let Poll::Ready(status) = self.process.poll_exit(&mut **exit, cx) {
             self.exit = None;
             self.delivery(receive).deliver(ProcessEvent::ProcessExited(status));
         }
@@ -317,7 +237,7 @@ impl ProcessActor {
             self.closed = true;
             self.pipes.iter().for_each(|(_, actor)| actor.mailbox().close());
             // It may have exited by itself; then there is nothing to kill.
-            let _ = self.process.signal(rustix::process::Signal::KILL);
+            let _ = self.process.kill();
         }
         if self.exit.is_none() {
             self.pipes.iter().for_each(|(_, actor)| actor.mailbox().abort(None));
@@ -326,10 +246,15 @@ impl ProcessActor {
 
     fn lose(&mut self, receive: &mut dyn Receive<Processes>) {
         self.lost = true;
+        let is_cut = self.exit.is_some() || !self.pipes.is_empty();
+        if is_cut || self.closed {
+            // There may be nobody left to kill.
+            let _ = self.process.kill();
+        }
         for (pipe, mut actor) in self.pipes.drain(..) {
             actor.end(&mut PipeReceive { pipe, receive, mailbox: &self.mailbox });
         }
-        self.process.abandon();
+        self.process.let_go();
         self.exit = None;
         self.delivery(receive).lose();
         self.mailbox.bury();

@@ -61,7 +61,7 @@ impl fmt::Debug for ManualClock {
 }
 
 impl Clock {
-    fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         match self {
             Self::System => Instant::now(),
             Self::Manual(clock) => clock.state.lock().unwrap_or_else(PoisonError::into_inner).now,
@@ -87,12 +87,23 @@ impl Deadline {
             return;
         }
         if let Some(at) = self.clock.now().checked_add(after) {
-            let timer = match self.clock {
-                Clock::System => Timer::at(at),
-                Clock::Manual(_) => Timer::never(),
-            };
-            self.armed = Some(Box::new((at, timer)));
+            self.set(at);
         }
+    }
+
+    /// Sets the deadline, whatever it was before.
+    fn set(&mut self, at: Instant) {
+        let timer = match self.clock {
+            Clock::System => Timer::at(at),
+            Clock::Manual(_) => Timer::never(),
+        };
+        self.armed = Some(Box::new((at, timer)));
+    }
+
+    /// Waits for nothing.
+    #[cfg(unix)]
+    pub(crate) fn disarm(&mut self) {
+        self.armed = None;
     }
 
     /// Whether the deadline has passed; else the task is woken when it does.

@@ -99,6 +99,13 @@ impl Pipe {
         self.lock().finished
     }
 
+    /// Whether somebody may still receive what was fed.
+    #[cfg(unix)]
+    pub(crate) fn has_unread(&self) -> bool {
+        let state = self.lock();
+        (!state.pieces.is_empty() || state.eof) && !state.closed
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }

@@ -2,9 +2,11 @@
 
 mod command;
 mod end;
+mod group;
 mod panics;
 mod pipes;
 mod recorder;
+mod script;
 mod signals;
 mod stdio;
 

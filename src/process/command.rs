@@ -1,0 +1,80 @@
+//! What can be started.
+
+use std::fmt;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::stdio::Streams;
+use crate::io::child::{Spawned, system};
+use crate::testing::Script;
+
+/// A command of std or of async-process, or the script of a test. It cannot be implemented by hand.
+pub trait IntoCommand: sealed::IntoCommand {}
+
+mod sealed {
+    pub trait IntoCommand {
+        #[doc(hidden)]
+        fn into_program(self) -> super::Program;
+    }
+}
+
+/// A program with its arguments.
+pub enum Program {
+    Std(Command),
+    /// It cannot be made a group leader.
+    AsyncProcess(async_process::Command),
+    Script(Script),
+}
+
+impl Program {
+    pub(crate) fn spawn(self, streams: Streams, leads_group: bool) -> io::Result<Spawned> {
+        let command = match self {
+            Self::Script(script) => return script.spawn(streams.leads()?),
+            Self::AsyncProcess(command) if !leads_group => command,
+            Self::AsyncProcess(_) => {
+                let text = "a child with a process group of its own needs a command of std";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+            Self::Std(mut command) => {
+                if leads_group {
+                    command.process_group(0);
+                }
+                command.into()
+            }
+        };
+        let (command, ends) = streams.prepare(command)?;
+        system::spawn(command, ends)
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Std(command) => command.fmt(f),
+            Self::AsyncProcess(command) => command.fmt(f),
+            Self::Script(script) => script.fmt(f),
+        }
+    }
+}
+
+macro_rules! into_command {
+    ($type:ty, |$command:ident| $convert:expr) => {
+        impl sealed::IntoCommand for $type {
+            fn into_program(self) -> Program {
+                let $command = self;
+                $convert
+            }
+        }
+
+        impl IntoCommand for $type {}
+    };
+}
+
+into_command!(Command, |command| Program::Std(command));
+into_command!(&mut Command, |command| Program::Std(std::mem::replace(command, Command::new(""))));
+into_command!(async_process::Command, |command| Program::AsyncProcess(command));
+into_command!(&mut async_process::Command, |command| {
+    Program::AsyncProcess(std::mem::replace(command, async_process::Command::new("")))
+});
+into_command!(Script, |script| Program::Script(script));
