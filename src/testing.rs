@@ -1,13 +1,13 @@
 //! Protocols without sockets: an in-memory connection, moved step by step.
 //!
 //! [`Memory`] makes a real [`Connection`] whose other end is a [`Peer`]: feed it bytes in chosen pieces, end or break
-//! it, slow down the writing, read what was written. [`poll`] lets a connection do all it can do now. No thread, no
-//! socket, no time passes by itself: a [`Clock`] is moved by hand.
+//! it, slow down the writing, read what was written. [`poll`] lets a connection do all it can do now, and [`finish`] runs
+//! it to its end. No thread, no socket, no time passes by itself: a [`Clock`] is moved by hand.
 //!
 //! # Examples
 //!
 //! ```
-//! use smol_transports::testing::{Memory, poll};
+//! use smol_transports::testing::{Memory, finish, poll};
 //! use smol_transports::{Protocol, Transport};
 //!
 //! struct Shout;
@@ -25,7 +25,7 @@
 //! assert_eq!(peer.take_written(), b"HELLO");
 //!
 //! peer.feed_eof();
-//! assert!(poll(&mut connection).is_ready());
+//! let Shout = finish(connection);
 //! assert!(peer.is_closed());
 //! ```
 
@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use crate::actor::stream::Setup;
 use crate::connection::Connection;
-use crate::info::ExtraInfo;
+use crate::info::{Addr, ExtraInfo};
 use crate::io::clock::{self, ManualClock};
 use crate::io::memory::{self, Pipe};
 use crate::protocol::StreamProtocol;
@@ -59,13 +59,27 @@ pub use datagram::{DatagramPeer, MemoryDatagram};
 #[must_use = "nothing happens until it is connected"]
 pub struct Memory<P> {
     protocol: P,
+    room: usize,
+    info: ExtraInfo,
     setup: Setup,
 }
 
 impl<P: StreamProtocol<Transport>> Memory<P> {
     /// A connection for `protocol`.
     pub fn new(protocol: P) -> Self {
-        Self { protocol, setup: Setup::default() }
+        Self { protocol, room: usize::MAX, info: ExtraInfo::default(), setup: Setup::default() }
+    }
+
+    /// How many bytes the peer takes at first, without limit by default; [`Peer::set_room`] changes it later.
+    pub const fn room(mut self, bytes: usize) -> Self {
+        self.room = bytes;
+        self
+    }
+
+    /// The address of the peer, as the transport tells it.
+    pub fn peername(mut self, addr: impl Into<Addr>) -> Self {
+        self.info = self.info.with_peername(Some(addr.into()));
+        self
     }
 
     /// The marks of the write buffer that the transport begins with.
@@ -89,7 +103,8 @@ impl<P: StreamProtocol<Transport>> Memory<P> {
     /// Makes the connection: `connection_made` is called here.
     pub fn connect(self) -> (Connection<P>, Peer) {
         let (halves, pipe) = memory::halves();
-        let connection = Connection::start(self.protocol, halves, ExtraInfo::default(), self.setup);
+        pipe.set_room(self.room);
+        let connection = Connection::start(self.protocol, halves, self.info, self.setup);
         (connection, Peer(pipe))
     }
 }
@@ -119,7 +134,7 @@ impl Peer {
         self.0.fail_sending(err);
     }
 
-    /// How many more bytes will be taken; without limit at the beginning.
+    /// How many more bytes will be taken; `usize::MAX` is without limit, as at the beginning.
     pub fn set_room(&self, bytes: usize) {
         self.0.set_room(bytes);
     }
@@ -183,6 +198,19 @@ pub fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
         }
     }
     Poll::Pending
+}
+
+/// Polls `future` to its end, and gives what it resolves to: the protocol, if it is a connection.
+///
+/// # Panics
+///
+/// If it waits for something that has not happened.
+#[track_caller]
+pub fn finish<F: Future + Unpin>(mut future: F) -> F::Output {
+    match poll(&mut future) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the future is not done, and nothing will wake it"),
+    }
 }
 
 struct Woken(AtomicBool);

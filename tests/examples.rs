@@ -1,9 +1,15 @@
-//! Runs the examples against each other and compares what they print, and checks the table of `ARCHITECTURE.md`.
+//! Runs the examples against each other and compares what they print.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+#[cfg(unix)]
+use std::process::Command;
+use std::process::{Child, ChildStdout, Stdio};
+
+#[path = "book/example.rs"]
+mod example;
+
+use example::{command, output};
 
 #[test]
 fn echo_server_and_client() {
@@ -75,26 +81,6 @@ fn tour() {
     assert!(text.ends_with(&format!("\n{scenes} of {scenes} scenes as expected\n")), "{text}");
 }
 
-#[test]
-fn the_lifecycle_table_of_the_document_is_that_of_the_code() {
-    let code = source("src/state/lifecycle.rs");
-    let rows = rows_between(&code, "TABLE: &[", "};", &["(", "),"]);
-    let document = source("ARCHITECTURE.md");
-    let shown = rows_between(&document, "<!-- lifecycle -->", "<!-- /lifecycle -->", &["|", "|"]);
-    assert_eq!(shown[..2], [["from", "input", "to"], ["---", "---", "---"]], "the head of the table");
-    assert!(!rows.is_empty(), "no rows found in the code");
-    assert_eq!(shown[2..], rows);
-}
-
-/// The lines between two marks that consist of three words between the `edges`.
-fn rows_between<'a>(text: &'a str, begin: &str, end: &str, edges: &[&str; 2]) -> Vec<[&'a str; 3]> {
-    let (_, rest) = text.split_once(begin).unwrap_or_else(|| panic!("{begin} is missing"));
-    let (part, _) = rest.split_once(end).unwrap_or_else(|| panic!("{end} is missing"));
-    let inner = |line: &'a str| line.trim().strip_prefix(edges[0])?.strip_suffix(edges[1]);
-    let words = |row: &'a str| row.split([',', '|']).map(str::trim).collect::<Vec<_>>().try_into().ok();
-    part.lines().filter_map(inner).filter_map(words).collect()
-}
-
 /// A running echo server; ended when it is dropped.
 struct Server {
     child: Child,
@@ -133,26 +119,4 @@ impl Drop for Server {
 #[cfg(unix)]
 fn output_of(command: &mut Command) -> String {
     String::from_utf8(command.output().unwrap().stdout).unwrap()
-}
-
-/// What an example prints; it must end with status 0.
-fn output(name: &str, args: &[&str]) -> String {
-    let run = command(name).args(args).output().unwrap();
-    let text = String::from_utf8(run.stdout).unwrap();
-    assert!(run.status.success(), "{name}: {}\n{text}\n{}", run.status, String::from_utf8_lossy(&run.stderr));
-    text
-}
-
-/// An example that cargo has built beside this test: `cargo test` builds all of them.
-fn command(name: &str) -> Command {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
-    let path = profile.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(path.exists(), "{} is missing: build it with `cargo build --examples`", path.display());
-    Command::new(path)
-}
-
-fn source(path: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()))
 }

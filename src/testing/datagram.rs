@@ -41,18 +41,25 @@ use crate::state::limits::WriteLimits;
 pub struct MemoryDatagram<P> {
     protocol: P,
     peer: Option<Addr>,
+    room: Option<usize>,
     setup: Setup,
 }
 
 impl<P: DatagramProtocol> MemoryDatagram<P> {
     /// An endpoint for `protocol`.
     pub fn new(protocol: P) -> Self {
-        Self { protocol, peer: None, setup: Setup::default() }
+        Self { protocol, peer: None, room: None, setup: Setup::default() }
     }
 
     /// Makes it one that is connected to this address.
     pub fn remote_addr(mut self, addr: impl Into<Addr>) -> Self {
         self.peer = Some(addr.into());
+        self
+    }
+
+    /// How many datagrams will be taken at first, without limit by default; [`DatagramPeer::set_room`] changes it later.
+    pub const fn room(mut self, datagrams: usize) -> Self {
+        self.room = Some(datagrams);
         self
     }
 
@@ -77,6 +84,7 @@ impl<P: DatagramProtocol> MemoryDatagram<P> {
     /// Makes the endpoint: `connection_made` is called here.
     pub fn open(self) -> (DatagramEndpoint<P>, DatagramPeer) {
         let (halves, post) = memory::halves();
+        self.room.into_iter().for_each(|room| post.set_room(room));
         let info = ExtraInfo::default().with_peername(self.peer.clone());
         let route = self.peer.map_or(Route::Open, |peer| Route::Connected(vec![peer]));
         (DatagramEndpoint::start(self.protocol, halves, route, info, self.setup), DatagramPeer(post))

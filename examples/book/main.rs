@@ -1,0 +1,48 @@
+//! The programs of the book.
+//!
+//! Run one with `cargo run --example book NAME`; without a name it lists them. Each module is a program of its own, with
+//! a `main` that can be copied into a new project.
+
+#![allow(unreachable_pub, reason = "each module is a program, with a main that others can copy")]
+#![allow(dead_code, reason = "some listings are run by tests alone")]
+
+use std::io;
+use std::process::ExitCode;
+
+mod client;
+mod echo;
+mod flow;
+mod life;
+mod sum;
+
+/// A program of the book.
+type Program = fn() -> io::Result<()>;
+
+/// The programs, in the order of the chapters.
+const PROGRAMS: &[(&str, Program)] =
+    &[("life", life::main), ("echo", echo::main), ("client", client::main), ("flow", flow::main), ("sum", sum::main)];
+
+fn main() -> ExitCode {
+    let Some(name) = std::env::args().nth(1) else {
+        PROGRAMS.iter().for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    };
+    match run(&name) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("{name}: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(name: &str) -> io::Result<()> {
+    let known = PROGRAMS.iter().find(|(known, _)| *known == name);
+    let (_, program) = known.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such program"))?;
+    program()
+}
+
+/// The arguments after the name of the program.
+fn arguments() -> impl Iterator<Item = String> {
+    std::env::args().skip(2)
+}
