@@ -47,8 +47,10 @@ pub(crate) enum Recv {
 
 /// The actor's half: receiving, and waiting until sending is worth another try.
 ///
-/// Every `poll_*` method that is pending has registered the waker of `cx`. The contract suits one-shot and
-/// edge-triggered readiness alike: readiness is consumed before the system call, never after it.
+/// Every `poll_*` method that is pending has registered the waker of `cx`, and no other call may undo that: where one
+/// does, because what lies below keeps one waiter for several operations, the endpoint wakes the task so that it asks
+/// again. The contract suits one-shot and edge-triggered readiness alike: readiness is consumed before the system call,
+/// never after it.
 pub(crate) trait Endpoint: Debug + Send {
     /// Ready when receiving is worth a try: then one of the two methods below must follow.
     fn poll_recv_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;

@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 use std::io;
 use std::mem;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
@@ -158,8 +159,15 @@ impl Protocol for Inbox {
 }
 
 /// One waker for both directions: reading and writing may be two tasks.
+///
+/// The connection is polled only after a wake, and each wake wakes both tasks. So whatever one of them brings about,
+/// the other one comes to see it.
 #[derive(Debug, Default)]
-struct Wakers(Mutex<[Option<Waker>; 2]>);
+struct Wakers {
+    /// Nothing was woken since the last poll.
+    idle: AtomicBool,
+    tasks: Mutex<[Option<Waker>; 2]>,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Side {
@@ -169,18 +177,24 @@ enum Side {
 
 impl Wakers {
     fn register(&self, side: Side, waker: &Waker) {
-        let mut wakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut wakers[side as usize] {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut tasks[side as usize] {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
+    }
+
+    /// Whether there was a wake since the last call.
+    fn take_wake(&self) -> bool {
+        !self.idle.swap(true, Ordering::SeqCst)
     }
 }
 
 impl Wake for Wakers {
     fn wake(self: Arc<Self>) {
-        let wakers = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        self.idle.store(false, Ordering::SeqCst);
+        let tasks = mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
@@ -225,7 +239,7 @@ impl IoStream {
     /// Lets the connection do what it can.
     fn advance(&mut self, side: Side, cx: &Context<'_>) {
         self.wakers.register(side, cx.waker());
-        if self.over {
+        if self.over || !self.wakers.take_wake() {
             return;
         }
         let waker = Waker::from(self.wakers.clone());

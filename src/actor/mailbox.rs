@@ -628,6 +628,8 @@ impl<W: SendSide> Inner<W> {
     /// Sends what was gathered, so that gathering cannot be told from sending at once.
     fn settle(&mut self) {
         let blocked = self.write.is_blocked();
+        // The actor has to flush it.
+        self.dirty |= !blocked && !self.write.is_empty() && !self.write.is_direct();
         let sent = self.write.flush();
         self.after_send(blocked, sent);
     }
@@ -644,7 +646,6 @@ impl<W: SendSide> Inner<W> {
             return self.end(Some(Cause::new(exc)));
         }
         self.dirty |= self.write.is_blocked() && !was_blocked;
-        self.dirty |= !self.polled && !self.write.is_direct();
     }
 
     fn close(&mut self) {

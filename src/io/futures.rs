@@ -57,6 +57,25 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn finish(&self) {
+        let mut state = self.lock();
+        if state.finishing == Finishing::No {
+            state.finishing = Finishing::Wanted;
+        }
+    }
+
+    fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        let was_refused = state.refused;
+        let flushed = state.poll_flush(cx);
+        let must_retry = was_refused && !state.refused;
+        drop(state);
+        if must_retry {
+            cx.waker().wake_by_ref();
+        }
+        flushed
+    }
 }
 
 /// Wakes the actor, and remembers that it rang: a stream that takes no bytes now may have been ready again before the
@@ -111,6 +130,9 @@ impl State {
     }
 
     /// Has the stream pass on what it holds, and close its writing direction if that is wanted.
+    ///
+    /// A stream keeps one waiter for its writing direction: to flush it may undo what a refused write waits for, so that
+    /// write must be tried again.
     fn poll_flush(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.bell.connect(cx.waker());
         let waker = Waker::from(self.bell.clone());
@@ -118,6 +140,7 @@ impl State {
         if self.unflushed {
             ready!(self.stream.as_mut().poll_flush(&mut cx))?;
             self.unflushed = false;
+            self.refused = false;
         }
         if self.finishing == Finishing::Wanted {
             ready!(self.stream.as_mut().poll_close(&mut cx))?;
@@ -170,17 +193,14 @@ impl Endpoint for FuturesEndpoint {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.lock().poll_flush(cx)
+        self.0.poll_flush(cx)
     }
 
     fn set_reading(&mut self, _: bool) {}
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.0.lock();
-        if state.finishing == Finishing::No {
-            state.finishing = Finishing::Wanted;
-        }
-        state.poll_flush(cx)
+        self.0.finish();
+        self.0.poll_flush(cx)
     }
 
     fn into_socket(self: Box<Self>) -> Option<Socket> {
@@ -206,10 +226,7 @@ impl Outlet for FuturesOutlet {
     }
 
     fn finish(&self) -> io::Result<()> {
-        let mut state = self.0.lock();
-        if state.finishing == Finishing::No {
-            state.finishing = Finishing::Wanted;
-        }
+        self.0.finish();
         Ok(())
     }
 
