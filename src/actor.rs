@@ -36,6 +36,8 @@ pub(crate) mod datagram_side;
 pub(crate) mod delivery;
 mod events;
 pub(crate) mod mailbox;
+#[cfg(all(test, any(model = "loom", model = "shuttle")))]
+mod models;
 #[cfg(unix)]
 pub(crate) mod process;
 mod queue;

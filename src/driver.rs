@@ -60,6 +60,7 @@ use std::time::Duration;
 
 use smol::Task;
 
+mod inbox;
 mod reactor;
 mod source;
 

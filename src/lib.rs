@@ -77,6 +77,7 @@ mod server;
 mod state;
 pub mod stats;
 mod stream;
+mod sync;
 pub mod testing;
 mod transport;
 #[cfg(unix)]

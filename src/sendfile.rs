@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use event_listener::EventListener;
+use crate::sync::EventListener;
 
 use crate::actor::mailbox::Mailbox;
 use crate::actor::write_side::Job;

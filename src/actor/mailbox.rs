@@ -6,12 +6,10 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use event_listener::{Event as Notify, EventListener};
 
 use super::cause::Cause;
 use super::datagram_side::DatagramSide;
@@ -24,6 +22,8 @@ use crate::state::kind::Kind;
 use crate::state::lifecycle::{Input, Lifecycle, State};
 use crate::state::limits::WriteLimits;
 use crate::state::marks::Marks;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Event as Notify, EventListener, Mutex, MutexGuard, PoisonError};
 
 /// A protocol on its way to the actor, which knows its type.
 pub(crate) type Parcel = Box<dyn Any + Send>;

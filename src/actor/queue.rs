@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_lite::Stream;
 
 use crate::message::Event;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What may lie in the queue before reading stops; the last receive may go over it.
 const ROOM: usize = 256 * 1024;

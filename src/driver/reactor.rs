@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -15,7 +14,9 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use slab::Slab;
 
+use super::inbox::Inbox;
 use super::source::Source;
+use crate::io::errors::retry;
 
 /// Events taken from epoll at once.
 const EVENTS: usize = 256;
@@ -42,10 +43,7 @@ pub(crate) struct Reactor {
     event: OwnedFd,
     sources: Mutex<Sources>,
     /// Tasks that other threads have woken.
-    injected: Mutex<Vec<Runnable>>,
-    /// The loop will look at `injected` before it sleeps.
-    notified: AtomicBool,
-    ended: AtomicBool,
+    injected: Inbox<Runnable>,
     busy_poll: Duration,
 }
 
@@ -67,9 +65,7 @@ impl Reactor {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             sources: Mutex::default(),
-            injected: Mutex::default(),
-            notified: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
+            injected: Inbox::new(),
             busy_poll,
         };
         this.add(&this.event, NOTIFIED, EventFlags::IN | EventFlags::ET)?;
@@ -105,7 +101,7 @@ impl Reactor {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        self.injected.is_closed()
     }
 
     /// Puts a task into the queue of the loop, from whatever thread.
@@ -122,27 +118,17 @@ impl Reactor {
     }
 
     fn inject(&self, runnable: Runnable) {
-        if self.has_ended() {
-            return rehome(runnable);
-        }
-        self.injected.lock().unwrap_or_else(PoisonError::into_inner).push(runnable);
-        self.look_again();
-        if self.has_ended() {
-            // It may have ended without having seen this one.
-            self.take_injected().into_iter().for_each(rehome);
-        }
+        self.injected.push(runnable, || self.ring()).into_iter().for_each(rehome);
     }
 
     /// Has the loop look at everything again before it sleeps.
     pub(crate) fn look_again(&self) {
-        if !self.notified.swap(true, Ordering::SeqCst) {
-            // It fails only when the counter is full, and then the loop is awake.
-            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
-        }
+        self.injected.notice(|| self.ring());
     }
 
-    fn take_injected(&self) -> Vec<Runnable> {
-        std::mem::take(&mut *self.injected.lock().unwrap_or_else(PoisonError::into_inner))
+    fn ring(&self) {
+        // It fails only when the counter is full, and then the loop is awake.
+        let _ = retry(|| Ok(rustix::io::write(&self.event, &1_u64.to_ne_bytes())?));
     }
 
     /// Takes what epoll has to report, and wakes who waits for it.
@@ -180,8 +166,7 @@ impl Reactor {
 
     /// The loop is over: what it still had to run goes on elsewhere.
     fn end(&self, queue: VecDeque<Runnable>) {
-        self.ended.store(true, Ordering::SeqCst);
-        queue.into_iter().chain(self.take_injected()).for_each(rehome);
+        queue.into_iter().chain(self.injected.close()).for_each(rehome);
         let all: Vec<_> = self.sources().slab.iter().map(|(_, (_, source))| source.clone()).collect();
         all.iter().filter_map(|source| source.report(EventFlags::IN)).for_each(Waker::wake);
     }
@@ -228,8 +213,7 @@ pub(crate) fn run(reactor: &Arc<Reactor>, mut done: impl FnMut() -> bool) {
     let _enter = Enter::new(reactor);
     let mut wakers = Vec::new();
     loop {
-        reactor.notified.store(false, Ordering::SeqCst);
-        for runnable in reactor.take_injected() {
+        for runnable in reactor.injected.begin_round() {
             reactor.schedule(runnable);
         }
         if done() {
@@ -241,7 +225,7 @@ pub(crate) fn run(reactor: &Arc<Reactor>, mut done: impl FnMut() -> bool) {
                 runnable.run();
             }
         }
-        let busy = queue_len() > 0 || reactor.notified.load(Ordering::SeqCst);
+        let busy = queue_len() > 0 || reactor.injected.is_noticed();
         if !busy && reactor.busy_wait(&mut wakers) {
             continue;
         }

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use rustix::event::epoll::EventFlags;
 
 use super::reactor::Reactor;
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{Mutex, PoisonError};
 
 const READ: u8 = 1;
 const WRITE: u8 = 2;
@@ -45,6 +46,11 @@ impl Source {
         }
         self.ready.fetch_or(ready, Ordering::AcqRel);
         self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether reading must go on although it came short.
+    fn must_read_on(&self) -> bool {
+        self.ready.load(Ordering::Acquire) & READ_ON != 0
     }
 
     fn take(&self, bit: u8) -> bool {
@@ -97,7 +103,7 @@ impl<S: AsFd> Registration<S> {
 
     /// Whether reading must go on although it came short.
     pub(crate) fn must_read_on(&self) -> bool {
-        self.source.ready.load(Ordering::Acquire) & READ_ON != 0
+        self.source.must_read_on()
     }
 
     pub(crate) fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
@@ -121,3 +127,6 @@ impl<S: AsFd> Drop for Registration<S> {
         self.reactor.remove(&*self.stream, self.key);
     }
 }
+
+#[cfg(all(test, any(model = "loom", model = "shuttle")))]
+mod models;

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
@@ -12,6 +11,8 @@ use socket2::{SockRef, Socket};
 
 use super::scratch::Scratch;
 use super::{Endpoint, Flow, Halves, Outlet, Recv};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a stream must be able to do.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + 'static {}

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use socket2::{SockRef, Socket};
 
 use super::{Endpoint, Flow, Halves, Outlet, Recv};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The state that both sides share.
 #[derive(Debug)]
