@@ -25,7 +25,7 @@ use crate::kind::kind_of;
 use crate::library::Local;
 use crate::recorder::{Filling, Receiving, Streaming, Supervising};
 use crate::run::{LIBRARY, Run};
-use crate::scenario::{Kind, Options, Redirect, Style};
+use crate::scenario::{Kind, Redirect, Style};
 
 /// What a transport under test is made of.
 pub(crate) enum Target {
@@ -99,7 +99,7 @@ pub(crate) async fn connect(run: Arc<Run>, target: Target, ended: Sender<&'stati
     let recorder = run.add_conn();
     let datagrams = |recorder| create_datagram_endpoint(Receiving(recorder));
     match target {
-        Target::Process => report.on(subprocess(Supervising(recorder), &run.scenario.options)).await,
+        Target::Process => report.on(subprocess(Supervising(recorder), &run)).await,
         Target::Stream(stream) => match recorder.spec().style {
             Style::Buffered => connect_stream(&report, Buffered(Filling::new(recorder)), stream).await,
             _ => connect_stream(&report, Streaming(recorder), stream).await,
@@ -126,17 +126,32 @@ async fn connect_stream<P: AnyStream>(report: &Report, protocol: P, stream: Stre
     }
 }
 
-fn subprocess(protocol: Supervising, options: &Options) -> Spawn<Supervising> {
+fn subprocess(protocol: Supervising, run: &Run) -> Spawn<Supervising> {
+    let options = &run.scenario.options;
     let [stdin, stdout, stderr] = options.stdio.map(stdio);
-    let spawn = match (&options.shell, options.argv.split_first()) {
-        (None, Some((program, arguments))) => subprocess_exec(protocol, Command::new(program).args(arguments)),
-        (line, _) => subprocess_shell(protocol, line.as_deref().unwrap_or_default()),
+    let spawn = match &options.shell {
+        Some(line) if options.env.is_empty() && options.cwd.is_none() => subprocess_shell(protocol, line),
+        _ => subprocess_exec(protocol, command(run)),
     };
     spawn.stdin(stdin).stdout(stdout).stderr(stderr)
 }
 
+/// The command of a child process, in the surroundings that are asked for.
+fn command(run: &Run) -> Command {
+    let options = &run.scenario.options;
+    let shell = options.shell.iter().flat_map(|line| ["sh", "-c", line]);
+    let mut words = shell.chain(options.argv.iter().map(String::as_str));
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).envs(options.env.iter().cloned());
+    if let Some(folder) = &options.cwd {
+        command.current_dir(if folder == "tmp" { run.path("") } else { folder.into() });
+    }
+    command
+}
+
 fn stdio(redirect: Redirect) -> Stdio {
     match redirect {
+        Redirect::Inherit => Stdio::Inherit,
         Redirect::Null => Stdio::Null,
         Redirect::Pipe => Stdio::Piped,
         Redirect::Stdout => Stdio::Stdout,

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use smol::{Async, LocalExecutor};
 use smol_transports::{Addr, ServerHandle};
 
+use crate::backend::Backend;
 use crate::connect::{Target, connect, listen};
 use crate::kind::kind_of;
 use crate::run::Run;
@@ -60,8 +61,9 @@ impl Library {
         let (canary, echo) = UnixStream::pair()?;
         let echo = Async::new(echo)?;
         let (ended, thread) = mpsc::channel();
+        let backend = run.backend;
         thread::spawn(move || {
-            work(&jobs, echo);
+            work(&jobs, echo, backend);
             drop(ended);
         });
         Ok(Self { run, canary, thread })
@@ -129,7 +131,7 @@ impl Local {
 }
 
 /// The thread of the library side.
-fn work(jobs: &Jobs, echo: Async<UnixStream>) {
+fn work(jobs: &Jobs, echo: Async<UnixStream>, backend: Backend) {
     let local = Rc::new(Local { executor: LocalExecutor::new(), idle: RefCell::default() });
     local.spawn(answer(echo));
     let main = async {
@@ -137,7 +139,7 @@ fn work(jobs: &Jobs, echo: Async<UnixStream>) {
             job(&local);
         }
     };
-    smol::block_on(local.executor.run(main));
+    backend.block_on(local.executor.run(main));
 }
 
 /// Sends each byte back, but not before the reactor was polled and the ready tasks had run.

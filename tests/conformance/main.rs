@@ -3,17 +3,20 @@
 //! Each file in `scenarios/` says what to construct, what the protocols do inside their callbacks,
 //! and what a driver on the other end does step by step. The driver has a thread of its own and
 //! plain blocking sockets and pipes; the crate under test runs on another thread, with one
-//! executor. A trace is right if it equals the recorded one or one that the file calls as good.
+//! executor, once on async-io and once on the crate's own driver. A trace is right if it equals the recorded one or one that the file calls as good.
 //!
 //! ```text
 //! cargo test --all-features --test conformance -- [NAME]...
 //! ```
 //!
 //! Environment: `CONFORMANCE_DIR` (the scenarios), `CONFORMANCE_TLS` (the certificates),
+//! `CONFORMANCE_BACKEND` (`async-io` or `driver`, else both), `CONFORMANCE_TRACES` (a folder that
+//! gets the trace of each scenario as `NAME.jsonl`, the differing one if one differs),
 //! `CONFORMANCE_REPEAT` (how often to run each), `CONFORMANCE_JOBS` (how many at once),
 //! `CONFORMANCE_SETTLE_MS` (how long nothing may happen between two steps).
 
 mod action;
+mod backend;
 mod connect;
 mod construct;
 mod driver;
@@ -34,7 +37,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,6 +47,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::backend::Backend;
 use crate::construct::why_not_supported;
 use crate::driver::drive;
 use crate::report::{Tally, Verdict};
@@ -67,35 +71,50 @@ fn main() -> ExitCode {
     payload::self_check();
     report::self_check();
     trace::self_check();
-    let settings = Settings::new();
-    let scenarios = match load(&settings) {
-        Ok(scenarios) => scenarios,
+    match prepare() {
+        Ok((settings, scenarios)) if settings.list => {
+            list(&settings, &scenarios);
+            ExitCode::SUCCESS
+        }
+        Ok((settings, scenarios)) if run_all(&settings, &scenarios) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(err) => {
             let mut tally = Tally::default();
             Verdict::Unreadable(err.to_string()).report("the scenarios", &mut tally);
             tally.print(0);
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    if settings.list {
-        list(&settings, &scenarios);
-        return ExitCode::SUCCESS;
     }
-    if run_all(&settings, &scenarios) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Loads the scenarios in the order of their file names.
+fn prepare() -> io::Result<(Settings, Vec<Loaded>)> {
+    let settings = Settings::new()?;
+    let scenarios = load(&settings)?;
+    if let Some(folder) = &settings.traces {
+        fs::create_dir_all(folder)?;
+    }
+    Ok((settings, scenarios))
+}
+
+/// Loads the scenarios, of each folder in the order of their file names.
 fn load(settings: &Settings) -> io::Result<Vec<Loaded>> {
     for name in CERTIFICATES {
         fs::metadata(settings.tls.join(name)).map_err(|err| io::Error::new(err.kind(), format!("{name}: {err}")))?;
     }
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(&settings.scenarios)? {
-        paths.push(entry?.path());
+    let mut scenarios = Vec::new();
+    for folder in &settings.scenarios {
+        scenarios.extend(files(folder)?.iter().map(|path| load_file(path)));
     }
+    Ok(scenarios)
+}
+
+/// The scenario files in a folder.
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|err| io::Error::new(err.kind(), format!("{folder:?}: {err}")))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.retain(|path| path.extension() == Some(OsStr::new("json")));
     paths.sort();
-    Ok(paths.iter().map(|path| load_file(path)).collect())
+    Ok(paths)
 }
 
 fn load_file(path: &Path) -> Loaded {
@@ -160,29 +179,44 @@ fn judge(settings: &Settings, loaded: &Result<Arc<Scenario>, String>) -> Verdict
         Ok(scenario) => scenario,
         Err(err) => return Verdict::Unreadable(err.clone()),
     };
+    if !scenario.unknown.is_empty() {
+        println!("note: {}: unknown fields: {}", scenario.name, scenario.unknown.join(", "));
+    }
     if let Some(why) = why_not_supported(scenario) {
         return Verdict::NotSupported(why);
     }
-    let mut verdicts = (0..settings.repeat.max(1)).map(|_| judge_once(scenario, settings.quiet));
+    let runs = (0..settings.repeat.max(1)).flat_map(|_| &settings.backends);
+    let mut verdicts = runs.map(|backend| judge_once(settings, scenario, *backend));
     verdicts.find(|verdict| !verdict.is_good()).unwrap_or(Verdict::AsRecorded)
 }
 
 /// Judges one run. Where something goes on by the clock, a run that differs and was late proves nothing.
-fn judge_once(scenario: &Arc<Scenario>, quiet: Duration) -> Verdict {
+fn judge_once(settings: &Settings, scenario: &Arc<Scenario>, backend: Backend) -> Verdict {
     let mut attempts = 0;
     loop {
-        let (trace, late) = run(scenario, quiet);
-        let verdict = Verdict::on(&trace, &scenario.good);
+        let (trace, late) = run(scenario, backend, settings.quiet);
+        let verdict = Verdict::on(backend.name(), &trace, &scenario.good);
         attempts += 1;
         if verdict.is_good() || !late || !scenario.kind.keeps_time() || attempts == ATTEMPTS {
+            keep(settings, &scenario.name, &trace);
             return verdict;
         }
     }
 }
 
+/// Writes a trace to where the environment wants it, for others to judge.
+fn keep(settings: &Settings, name: &str, trace: &[String]) {
+    let Some(folder) = &settings.traces else { return };
+    let path = folder.join(format!("{name}.jsonl"));
+    let text: String = trace.iter().flat_map(|line| [line, "\n"]).collect();
+    if let Err(err) = fs::write(&path, text) {
+        eprintln!("{path:?}: {err}");
+    }
+}
+
 /// Runs a scenario. Returns its trace, and whether the driver had to wait for its turn.
-fn run(scenario: &Arc<Scenario>, quiet: Duration) -> (Vec<String>, bool) {
-    let (run, jobs) = match Run::new(scenario.clone()) {
+fn run(scenario: &Arc<Scenario>, backend: Backend, quiet: Duration) -> (Vec<String>, bool) {
+    let (run, jobs) = match Run::new(scenario.clone(), backend) {
         Ok(run) => run,
         Err(err) => return (vec![trace::line(&json!(["harness_error", err.to_string()]))], false),
     };

@@ -52,6 +52,11 @@ pub(crate) trait Peer {
     }
 }
 
+/// The error of every operation on a peer that is closed.
+fn closed() -> io::Error {
+    rustix::io::Errno::BADF.into()
+}
+
 /// Whether a time limit has elapsed.
 pub(crate) fn is_timeout(err: &io::Error) -> bool {
     matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
@@ -67,7 +72,7 @@ impl SocketPeer {
     }
 
     fn socket(&mut self) -> io::Result<&mut Socket> {
-        self.0.as_mut().ok_or_else(|| ErrorKind::NotConnected.into())
+        self.0.as_mut().ok_or_else(closed)
     }
 }
 

@@ -5,8 +5,8 @@ use std::cmp::max;
 /// What became of one scenario.
 pub(crate) enum Verdict {
     AsRecorded,
-    /// The differing trace, beside the good trace that is closest to it.
-    Differs(Vec<String>),
+    /// On which backend the trace differs, and it beside the good trace that is closest to it.
+    Differs(&'static str, Vec<String>),
     /// Why the runner cannot perform it yet.
     NotSupported(String),
     /// What is wrong with the file.
@@ -23,8 +23,8 @@ pub(crate) struct Tally {
 }
 
 impl Verdict {
-    /// Judges a trace: it is right if it equals any of the good ones.
-    pub(crate) fn on(got: &[String], good: &[Vec<String>]) -> Self {
+    /// Judges a trace of a backend: it is right if it equals any of the good ones.
+    pub(crate) fn on(backend: &'static str, got: &[String], good: &[Vec<String>]) -> Self {
         if good.iter().any(|trace| trace == got) {
             return Self::AsRecorded;
         }
@@ -32,7 +32,7 @@ impl Verdict {
             .iter()
             .map(|trace| compare(trace, got))
             .min_by_key(|diff| diff.iter().filter(|line| !line.starts_with(' ')).count());
-        Self::Differs(closest.unwrap_or_default())
+        Self::Differs(backend, closest.unwrap_or_default())
     }
 
     /// Whether the trace is right.
@@ -44,9 +44,9 @@ impl Verdict {
     pub(crate) fn report(self, name: &str, tally: &mut Tally) {
         match self {
             Self::AsRecorded => tally.as_recorded += 1,
-            Self::Differs(lines) => {
+            Self::Differs(backend, lines) => {
                 tally.differ += 1;
-                println!("differs: {name} (- expected, + got)");
+                println!("differs: {name} (on {backend}; - expected, + got)");
                 lines.iter().for_each(|line| println!("    {line}"));
             }
             Self::NotSupported(why) => {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use smol_transports::{Addr, ServerHandle};
 use tempfile::TempDir;
 
+use crate::backend::Backend;
 use crate::endpoint::Endpoint;
 use crate::library::{Job, Jobs};
 use crate::recorder::{Recorder, Seat};
@@ -26,6 +27,7 @@ pub(crate) const PEER: &str = "peer";
 /// One run of a scenario.
 pub(crate) struct Run {
     pub(crate) scenario: Arc<Scenario>,
+    pub(crate) backend: Backend,
     pub(crate) trace: Trace,
     /// Where files are. Taken away at the end.
     directory: Mutex<Option<TempDir>>,
@@ -68,10 +70,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Run {
-    pub(crate) fn new(scenario: Arc<Scenario>) -> io::Result<(Arc<Self>, Jobs)> {
+    pub(crate) fn new(scenario: Arc<Scenario>, backend: Backend) -> io::Result<(Arc<Self>, Jobs)> {
         let (jobs, receiver) = async_channel::unbounded();
         let run = Self {
             scenario,
+            backend,
             trace: Trace::default(),
             directory: Mutex::new(Some(TempDir::new()?)),
             jobs,

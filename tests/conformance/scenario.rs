@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::payload::Payload;
 
 mod fields;
+mod known;
 mod parse;
 
 /// One scenario file.
@@ -21,6 +22,8 @@ pub(crate) struct Scenario {
     /// Whether the kernel decides on the order of pipe and exit callbacks.
     pub(crate) unordered: bool,
     pub(crate) python_only: bool,
+    /// Fields that the runner does not know, and leaves out of account.
+    pub(crate) unknown: Vec<String>,
     /// The good traces: the recorded one, then those that are as good.
     pub(crate) good: Vec<Vec<String>>,
 }
@@ -49,6 +52,10 @@ pub(crate) enum Kind {
 pub(crate) struct Options {
     /// The program of a child process and its arguments.
     pub(crate) argv: Vec<String>,
+    /// Where a child process starts; `tmp` is the folder of the run.
+    pub(crate) cwd: Option<String>,
+    /// What a child process finds in its environment besides.
+    pub(crate) env: Vec<(String, String)>,
     /// `SO_RCVBUF` of the driver's listening socket.
     pub(crate) peer_rcvbuf: Option<usize>,
     /// Whether the driver's listening socket is closed before connecting.
@@ -64,6 +71,7 @@ pub(crate) struct Options {
 /// Where a standard stream of a child process leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Redirect {
+    Inherit,
     Null,
     Pipe,
     /// For standard error: to where standard output leads.

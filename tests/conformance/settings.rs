@@ -1,9 +1,12 @@
 //! What the command line and the environment ask for.
 
 use std::env;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
+
+use crate::backend::Backend;
 
 /// Flags of the standard test harness that are followed by a value.
 const FLAGS_WITH_VALUE: [&str; 7] =
@@ -13,7 +16,11 @@ const FLAGS_WITH_VALUE: [&str; 7] =
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// Where the scenarios are.
-    pub(crate) scenarios: PathBuf,
+    pub(crate) scenarios: Vec<PathBuf>,
+    /// Where to put the traces, if anywhere.
+    pub(crate) traces: Option<PathBuf>,
+    /// On which backends to run each scenario.
+    pub(crate) backends: Vec<Backend>,
     /// Where the certificates are.
     pub(crate) tls: PathBuf,
     /// How often each scenario is run.
@@ -33,20 +40,26 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new() -> Self {
-        let mut settings = Self::from_environment();
+    /// # Errors
+    ///
+    /// If the environment asks for a backend that there is not.
+    pub(crate) fn new() -> io::Result<Self> {
+        let mut settings = Self::from_environment()?;
         let mut args = env::args().skip(1);
         while let Some(arg) = args.next() {
             settings.read(&arg, &mut args);
         }
-        settings
+        Ok(settings)
     }
 
-    fn from_environment() -> Self {
+    fn from_environment() -> io::Result<Self> {
         let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
         let path = |name| env::var_os(name).map(PathBuf::from);
-        Self {
-            scenarios: path("CONFORMANCE_DIR").unwrap_or_else(|| home.join("scenarios")),
+        let own = || ["scenarios", "scenarios-own"].map(|name| home.join(name)).into();
+        Ok(Self {
+            scenarios: path("CONFORMANCE_DIR").map_or_else(own, |path| vec![path]),
+            traces: path("CONFORMANCE_TRACES"),
+            backends: backends()?,
             tls: path("CONFORMANCE_TLS").unwrap_or_else(|| home.join("tls")),
             repeat: number("CONFORMANCE_REPEAT", 1),
             jobs: number("CONFORMANCE_JOBS", 4),
@@ -56,7 +69,7 @@ impl Settings {
             filters: Vec::new(),
             exact: false,
             skip: Vec::new(),
-        }
+        })
     }
 
     fn read(&mut self, arg: &str, rest: &mut impl Iterator<Item = String>) {
@@ -82,6 +95,16 @@ impl Settings {
             && (self.filters.is_empty() || self.filters.iter().any(is_meant))
             && !self.skip.iter().any(is_meant)
     }
+}
+
+/// The backends that the environment asks for; all if it does not say.
+fn backends() -> io::Result<Vec<Backend>> {
+    let Some(wanted) = env::var_os("CONFORMANCE_BACKEND") else { return Ok(Backend::ALL.to_vec()) };
+    let found = Backend::ALL.iter().find(|backend| *backend.name() == wanted);
+    found.map(|backend| vec![*backend]).ok_or_else(|| {
+        let names: Vec<_> = Backend::ALL.iter().map(|backend| backend.name()).collect();
+        io::Error::other(format!("CONFORMANCE_BACKEND is {wanted:?}, not {}", names.join(" or ")))
+    })
 }
 
 /// A number from the environment.

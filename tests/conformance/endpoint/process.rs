@@ -12,22 +12,37 @@ use crate::kind::kind_of;
 use crate::recorder::{Recorder, Supervising};
 use crate::scenario::{Style, What};
 
-/// The signals that scenarios name.
-const SIGNALS: [(&str, Signal); 14] = [
+/// The signals that scenarios may name.
+const SIGNALS: [(&str, Signal); 29] = [
+    ("SIGABRT", Signal::ABORT),
     ("SIGALRM", Signal::ALARM),
+    ("SIGBUS", Signal::BUS),
     ("SIGCHLD", Signal::CHILD),
     ("SIGCONT", Signal::CONT),
+    ("SIGFPE", Signal::FPE),
     ("SIGHUP", Signal::HUP),
+    ("SIGILL", Signal::ILL),
     ("SIGINT", Signal::INT),
+    ("SIGIO", Signal::IO),
     ("SIGKILL", Signal::KILL),
     ("SIGPIPE", Signal::PIPE),
+    ("SIGPROF", Signal::PROF),
     ("SIGQUIT", Signal::QUIT),
+    ("SIGSEGV", Signal::SEGV),
     ("SIGSTOP", Signal::STOP),
+    ("SIGSYS", Signal::SYS),
     ("SIGTERM", Signal::TERM),
+    ("SIGTRAP", Signal::TRAP),
     ("SIGTSTP", Signal::TSTP),
+    ("SIGTTIN", Signal::TTIN),
+    ("SIGTTOU", Signal::TTOU),
+    ("SIGURG", Signal::URG),
     ("SIGUSR1", Signal::USR1),
     ("SIGUSR2", Signal::USR2),
+    ("SIGVTALRM", Signal::VTALARM),
     ("SIGWINCH", Signal::WINCH),
+    ("SIGXCPU", Signal::XCPU),
+    ("SIGXFSZ", Signal::XFSZ),
 ];
 
 impl Endpoint for SubprocessTransport {

@@ -1,11 +1,11 @@
 //! Datagram sockets.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::time::Duration;
 
 use socket2::{SockAddr, Socket};
 
-use super::{Peer, set_timeout};
+use super::{Peer, closed, set_timeout};
 
 /// A datagram socket; none when it is closed.
 pub(crate) struct DatagramPeer {
@@ -21,7 +21,7 @@ impl DatagramPeer {
     }
 
     fn socket(&self) -> io::Result<&Socket> {
-        self.socket.as_ref().ok_or_else(|| ErrorKind::NotConnected.into())
+        self.socket.as_ref().ok_or_else(closed)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{ioctl_fionbio, retry_on_intr};
 
-use super::Peer;
+use super::{Peer, closed};
 
 /// One end of a pipe; none when it is closed.
 pub(crate) struct PipePeer {
@@ -25,7 +25,7 @@ impl PipePeer {
 
     /// Waits until the end is ready.
     fn ready(&self, flags: PollFlags) -> io::Result<&File> {
-        let end = self.end.as_ref().ok_or(ErrorKind::NotConnected)?;
+        let end = self.end.as_ref().ok_or_else(closed)?;
         let limit = Timespec::try_from(self.timeout).map_err(io::Error::other)?;
         let mut fds = [PollFd::new(end, flags)];
         match retry_on_intr(|| poll(&mut fds, Some(&limit)))? {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::fields::{Fields, Parsed};
+use super::known::unknown_fields;
 use super::{
     Action, Call, Check, Kind, Mark, Method, Op, Options, PeerStep, ProtocolSpec, Reaction, Redirect, Scenario,
     SendFile, ServerCall, Step, StepKind, Style, What,
@@ -60,7 +61,8 @@ impl Scenario {
     pub(crate) fn read(path: &Path) -> Parsed<Self> {
         let text = fs::read_to_string(path).map_err(|err| err.to_string())?;
         let value = serde_json::from_str(&text).map_err(|err| err.to_string())?;
-        Self::parse(&Fields::of(&value)?)
+        let scenario = Self::parse(&Fields::of(&value)?)?;
+        Ok(Self { unknown: unknown_fields(&value), ..scenario })
     }
 
     fn parse(file: &Fields<'_>) -> Parsed<Self> {
@@ -74,6 +76,7 @@ impl Scenario {
             steps: file.required("steps", |step| Step::parse(step, kind))?,
             unordered: file.flag("unordered", false)?,
             python_only: file.flag("python_only", false)?,
+            unknown: Vec::new(),
             good: parse_good(file)?,
         };
         scenario.check_names()?;
@@ -141,6 +144,8 @@ impl Options {
         let stdio = |name| Redirect::parse(fields.maybe_text(name)?.unwrap_or("pipe"));
         Ok(Self {
             argv: fields.each("argv", parse_argument)?,
+            cwd: fields.maybe_text("cwd")?.map(str::to_owned),
+            env: parse_env(&fields.object("env")?)?,
             peer_rcvbuf: fields.maybe_size("peer_rcvbuf")?,
             refuse: fields.flag("refuse", false)?,
             shell: fields.maybe_text("shell")?.map(str::to_owned),
@@ -153,12 +158,17 @@ impl Options {
 impl Redirect {
     fn parse(name: &str) -> Parsed<Self> {
         Ok(match name {
+            "inherit" => Self::Inherit,
             "null" => Self::Null,
             "pipe" => Self::Pipe,
             "stdout" => Self::Stdout,
             _ => return Err(format!("unknown redirection {name:?}")),
         })
     }
+}
+
+fn parse_env(fields: &Fields<'_>) -> Parsed<Vec<(String, String)>> {
+    fields.iter().map(|(name, value)| Ok((name.clone(), parse_argument(value)?))).collect()
 }
 
 fn parse_argument(value: &Value) -> Parsed<String> {
