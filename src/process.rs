@@ -319,7 +319,7 @@ impl SubprocessTransport {
     }
 
     fn signal(&self, target: Target, signal: Signal) -> io::Result<()> {
-        if self.shared.mailbox.has_ended() {
+        if self.shared.mailbox.is_buried() {
             return Err(rustix::io::Errno::SRCH.into());
         }
         self.shared.process.signal(target, signal)
@@ -328,13 +328,18 @@ impl SubprocessTransport {
     /// Closes the pipes and kills the child, unless it has exited; does not wait for it. `process_exited` and
     /// `connection_lost` still follow. The second call does nothing.
     pub fn close(&self) {
-        self.shared.mailbox.close();
+        let Shared { mailbox, stdin, stdout, stderr, .. } = &*self.shared;
+        mailbox.close_child();
+        // The actor kills the child. What can be read back is true at once.
+        stdin.iter().for_each(WriteTransport::close);
+        stdout.iter().chain(stderr).for_each(ReadTransport::close);
     }
 
-    /// Whether [`close`](Self::close) was called, or all is over.
+    /// Whether [`close`](Self::close) was called, or the child was dropped. An end that comes by itself is no closing: see
+    /// [`status`](Self::status) and [`closed`](Self::closed).
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.shared.mailbox.is_closing()
+        self.shared.mailbox.was_closed()
     }
 
     /// Waits for the end: the child has exited, its pipes are gone, and `connection_lost` has returned. Many may wait.

@@ -118,7 +118,7 @@ impl DatagramActor {
         for _ in 0..ROUNDS {
             if !view.is_quiet {
                 let told = self.poll_send(cx, receive, &mut view);
-                if self.poll_end(cx, receive).is_ready() {
+                if self.poll_end(cx, receive, told).is_ready() {
                     return Poll::Ready(());
                 }
                 if !told {
@@ -189,9 +189,11 @@ impl DatagramActor {
         })
     }
 
-    fn poll_end(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Datagrams>) -> Poll<()> {
+    /// The end comes when all that there was to tell was told.
+    fn poll_end(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Datagrams>, told: bool) -> Poll<()> {
         match self.mailbox.stage() {
             Stage::Alive => return Poll::Pending,
+            Stage::Leaving | Stage::Ended if !told => return Poll::Pending,
             Stage::Flushing if !self.is_late(cx) => return Poll::Pending,
             Stage::Flushing => self.mailbox.abort(Some(io::ErrorKind::TimedOut.into())),
             Stage::Leaving | Stage::Ended => {}

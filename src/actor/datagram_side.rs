@@ -210,13 +210,22 @@ impl SendSide for DatagramSide {
         !self.errors.is_empty() || self.marks().has_news()
     }
 
+    fn untold(&self) -> usize {
+        self.errors.len() + usize::from(self.marks().is_pause_due())
+    }
+
+    fn forget(&mut self) {
+        self.marks_mut().forget();
+        self.errors = VecDeque::new();
+    }
+
     fn begin_callback(&mut self) {
         self.burst = 0;
     }
 
+    /// What has failed before is told all the same.
     fn clear(&mut self) {
         self.queue.clear();
-        self.errors = VecDeque::new();
     }
 
     fn take_spent(&mut self) -> Vec<Bytes> {

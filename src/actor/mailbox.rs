@@ -13,6 +13,8 @@ use bytes::Bytes;
 
 use super::cause::Cause;
 use super::datagram_side::DatagramSide;
+#[cfg(unix)]
+use super::process::ProcessSide;
 use super::write_side::{Chunk, Job, WriteSide};
 use crate::info::{Addr, ExtraInfo};
 use crate::io::datagram::DatagramOutlet;
@@ -56,6 +58,8 @@ struct Inner<W> {
     /// The end is an orderly one: the endpoint may say goodbye to the peer.
     goodbye: bool,
     protocol: Option<Parcel>,
+    /// News from before `protocol` was set: the protocol before it is told.
+    owed: usize,
     /// `connection_lost` has returned and the descriptor is closed.
     buried: bool,
 }
@@ -112,13 +116,21 @@ pub(crate) trait SendSide {
     fn tell(&mut self) -> Option<(Input, Self::News)>;
     /// Whether `tell` has something to say.
     fn has_news(&self) -> bool;
+    /// How much has come up that is not told yet. A resume is due only once the pause was told.
+    fn untold(&self) -> usize {
+        usize::from(self.marks().is_pause_due())
+    }
+    /// Nothing will be told any more.
+    fn forget(&mut self) {
+        self.marks_mut().forget();
+    }
     /// Whether handles may send as well.
     fn is_direct(&self) -> bool {
         true
     }
     /// A callback begins.
     fn begin_callback(&mut self);
-    /// Drops what waits; nothing will be told any more.
+    /// Drops what waits to be sent.
     fn clear(&mut self);
     fn take_outlet(&mut self) -> Option<Self::Outlet>;
     /// What has left, to be dropped without the lock.
@@ -167,6 +179,7 @@ impl<W: SendSide> Mailbox<W> {
             cause: None,
             goodbye: false,
             protocol: None,
+            owed: 0,
             buried: false,
         };
         Self {
@@ -267,7 +280,7 @@ impl<W: SendSide> Mailbox<W> {
     /// A callback has panicked: nothing but the loss is told any more.
     pub(crate) fn panicked(&self, exc: io::Error) {
         self.abort(Some(exc));
-        self.lock().write.marks_mut().forget();
+        self.lock().write.forget();
     }
 
     /// Hands the next protocol to the actor; the one that was still waiting is dropped.
@@ -278,10 +291,18 @@ impl<W: SendSide> Mailbox<W> {
                 drop(inner);
                 return drop(parcel);
             }
-            self.renewed.store(true, Ordering::Release);
+            if inner.protocol.is_none() {
+                inner.owed = inner.write.untold();
+            }
+            self.renewed.store(inner.owed == 0, Ordering::Release);
             inner.protocol.replace(parcel)
         };
         drop(replaced);
+    }
+
+    /// Whether `connection_lost` has returned and the descriptor is closed.
+    pub(crate) fn is_buried(&self) -> bool {
+        self.lock().buried
     }
 
     /// The end and its cause, when it has come.
@@ -405,6 +426,30 @@ impl Mailbox {
     }
 }
 
+/// For children.
+#[cfg(unix)]
+impl Mailbox<ProcessSide> {
+    /// Nothing is left to wait for: the end is due, in good order.
+    pub(crate) fn finish(&self) {
+        let mut inner = self.lock();
+        inner.write.by_itself = !inner.lifecycle.is_closing();
+        inner.end(None);
+    }
+
+    pub(crate) fn close_child(&self) {
+        self.post(|inner| {
+            inner.write.by_itself = false;
+            inner.close();
+        });
+    }
+
+    /// Whether somebody has closed it, or dropped it: an end that came by itself is no closing.
+    pub(crate) fn was_closed(&self) -> bool {
+        let inner = self.lock();
+        inner.lifecycle.is_closing() && !inner.write.by_itself
+    }
+}
+
 /// For the actor.
 impl<W: SendSide> Mailbox<W> {
     /// The actor is being polled from here on. The first round looks at everything, so nothing is dirty now.
@@ -446,8 +491,12 @@ impl<W: SendSide> Mailbox<W> {
     pub(crate) fn settle(&self) -> (Option<W::News>, View) {
         let mut inner = self.lock();
         inner.work();
+        if inner.owed == 0 && inner.protocol.is_some() {
+            self.renewed.store(true, Ordering::Release);
+        }
         let was_paused = inner.write.marks().is_paused();
         let news = inner.tell();
+        inner.owed = inner.owed.saturating_sub(1);
         let resumed = was_paused && !inner.write.marks().is_paused();
         let done = inner.write.take_done();
         let spent = inner.write.take_spent();
@@ -495,6 +544,7 @@ impl<W: SendSide> Mailbox<W> {
         let mut inner = self.lock();
         let made = inner.lifecycle.state() != State::Start;
         inner.end(None);
+        self.renewed.fetch_or(inner.protocol.is_some(), Ordering::Release);
         let lost = inner.lifecycle.step(Input::ConnectionLost);
         (made && lost).then(|| inner.cause.as_ref().map(Cause::to_error))
     }
@@ -514,12 +564,6 @@ impl<W: SendSide> Mailbox<W> {
     /// Saying goodbye has failed: that is the cause of the loss then.
     pub(crate) fn blame(&self, exc: io::Error) {
         self.lock().cause.get_or_insert_with(|| Cause::new(exc));
-    }
-
-    /// All is done: the end is due, in good order.
-    #[cfg(unix)]
-    pub(crate) fn finish(&self) {
-        self.lock().end(None);
     }
 
     /// Tells all who wait that the end has come.

@@ -51,11 +51,13 @@ impl Messages for Processes {
 pub(crate) struct ProcessSide {
     marks: Marks,
     over: bool,
+    /// The child has exited and its pipes have ended before anybody closed it.
+    pub(crate) by_itself: bool,
 }
 
 impl ProcessSide {
     pub(crate) fn new() -> Self {
-        Self { marks: Marks::new(WriteLimits::default(), false), over: false }
+        Self { marks: Marks::new(WriteLimits::default(), false), over: false, by_itself: false }
     }
 }
 
@@ -231,11 +233,11 @@ impl ProcessActor {
         }
     }
 
-    /// Carries `close()` out: closes the pipes and kills the child. What keeps a pipe open beyond the exit is cut.
+    /// Carries `close()` out: kills the child. The pipes were closed by the handle; what keeps one open beyond the exit
+    /// is cut.
     fn shut_down(&mut self) {
         if !self.closed {
             self.closed = true;
-            self.pipes.iter().for_each(|(_, actor)| actor.mailbox().close());
             // It may have exited by itself; then there is nothing to kill.
             let _ = self.process.kill();
         }

@@ -70,6 +70,7 @@ pub(crate) const TABLE: &[(State, Input, State)] = {
         (Closing, PauseWriting, Closing),
         (Closing, ResumeWriting, Closing),
         (Closing, End, Ended),
+        (Ended, ErrorReceived, Ended),
         (Ended, PauseWriting, Ended),
         (Ended, ConnectionLost, Lost),
     ]

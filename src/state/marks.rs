@@ -65,9 +65,14 @@ impl Marks {
         self.resume_due = self.paused && size <= low;
     }
 
+    /// Whether the protocol does not know of the pause yet.
+    pub(crate) const fn is_pause_due(&self) -> bool {
+        self.paused && !self.told
+    }
+
     /// Whether `tell` has something to say.
     pub(crate) const fn has_news(&self) -> bool {
-        self.paused && (!self.told || self.resume_due)
+        self.is_pause_due() || (self.paused && self.resume_due)
     }
 
     /// What the protocol must be told now, if anything; the next call tells what comes after it.

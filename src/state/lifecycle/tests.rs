@@ -112,7 +112,7 @@ fn each_callback_has_its_states() {
     assert_eq!(states_with(DataReceived), [State::Open]);
     assert_eq!(states_with(EofReceived), [State::Open, State::HungUp]);
     assert_eq!(states_with(HangUp), [State::Open]);
-    assert_eq!(states_with(ErrorReceived), [State::Open, State::Closing]);
+    assert_eq!(states_with(ErrorReceived), [State::Open, State::Closing, State::Ended]);
     assert_eq!(states_with(ChildEvent), [State::Open, State::Closing]);
     assert_eq!(states_with(ConnectionLost), [State::Ended]);
     let open = [State::Open, State::PeerEof, State::Closing];
@@ -138,16 +138,18 @@ fn grammar_allows(past: &[Input], input: Input) -> bool {
     let at_eof = was(Input::EofReceived);
     let closing = was(Input::Close) || (was(Input::HangUp) && at_eof);
     let hung_up = was(Input::HangUp) && !at_eof;
+    let ended = was(Input::End) && !was(Input::ConnectionLost);
     match input {
         Input::ConnectionMade => past.is_empty(),
         Input::DataReceived | Input::HangUp => open && !at_eof && !closing && !hung_up,
         Input::EofReceived => open && !at_eof && !closing,
-        Input::ErrorReceived | Input::ChildEvent => open && (closing || !at_eof) && !hung_up,
-        Input::PauseWriting => (open && !hung_up) || (was(Input::End) && !was(Input::ConnectionLost)),
+        Input::ChildEvent => open && (closing || !at_eof) && !hung_up,
+        Input::ErrorReceived => (open && (closing || !at_eof) && !hung_up) || ended,
+        Input::PauseWriting => (open && !hung_up) || ended,
         Input::ResumeWriting => open && !hung_up,
         Input::Close => open && !closing && !hung_up,
         Input::End => !was(Input::End),
-        Input::ConnectionLost => was(Input::End) && !was(Input::ConnectionLost),
+        Input::ConnectionLost => ended,
     }
 }
 
