@@ -182,9 +182,8 @@ impl SendSide for DatagramSide {
         self.blocked = false;
     }
 
-    /// An error waits as well: it is told before the end.
     fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.errors.is_empty()
+        self.queue.is_empty()
     }
 
     fn size(&self) -> usize {

@@ -130,7 +130,9 @@ impl Driver {
         let path = self.run.path(PEER);
         let socket = peer::bind_unix(&path, Type::DGRAM)?;
         self.run.set_peer_address("p1", UnixAddr::from(&path));
-        let connected = self.connect(Target::UnixDatagram(self.run.path(LIBRARY), path))?;
+        let library = self.run.path(LIBRARY);
+        self.run.add_library_address(UnixAddr::from(&library));
+        let connected = self.connect(Target::UnixDatagram(library, path))?;
         self.add_datagram_peers([("p1", socket)])?;
         Ok(connected)
     }
