@@ -47,7 +47,8 @@ fn a_child_may_end_in_its_own_way_when_asked() {
 #[test]
 fn a_signal_is_sent_by_its_number() {
     run(async || {
-        for signal in [1, 2, 10, 12] {
+        // Those of a terminal may be ignored where the tests run: `nohup` and shells have their children inherit that.
+        for signal in [10, 12, 14, 15] {
             let send = move |transport: &SubprocessTransport| transport.send_signal(signal).unwrap();
             let recorder = Recorder::new().on(Step::Made, send);
             assert_eq!(finish(endless(recorder)).await.returncode(), Some(-signal));
