@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::datagram_side::{DatagramSide, News, Route};
 use super::delivery::{Delivery, Messages, Payload, Receive};
-use super::mailbox::{Mailbox, Stage, View};
+use super::mailbox::{Mailbox, Sight, Stage};
 use super::read_side::Turn;
 use super::stream::Setup;
 use crate::info::ExtraInfo;
@@ -72,6 +72,7 @@ impl Delivery<'_, Datagrams> {
 #[derive(Debug)]
 pub(crate) struct DatagramActor {
     mailbox: Arc<Mailbox<DatagramSide>>,
+    sight: Sight,
     /// Taken at the loss.
     source: Option<Box<dyn DatagramSource>>,
     reading: bool,
@@ -88,6 +89,7 @@ impl DatagramActor {
         let (source, outlet) = halves;
         Self {
             mailbox: Arc::new(Mailbox::new(DatagramSide::new(route, setup.limits, outlet), info)),
+            sight: Sight::NEW,
             source: Some(source),
             reading: true,
             close_timeout: setup.close_timeout,
@@ -114,10 +116,10 @@ impl DatagramActor {
         if self.source.is_none() {
             return Poll::Ready(());
         }
-        let mut view = self.mailbox.begin_poll(cx.waker());
+        self.mailbox.begin_poll(cx.waker(), &mut self.sight);
         for _ in 0..ROUNDS {
-            if !view.is_quiet {
-                let told = self.poll_send(cx, receive, &mut view);
+            if !self.sight.view.is_quiet {
+                let told = self.poll_send(cx, receive);
                 if self.poll_end(cx, receive, told).is_ready() {
                     return Poll::Ready(());
                 }
@@ -125,12 +127,11 @@ impl DatagramActor {
                     break;
                 }
             }
-            if self.poll_read(cx, receive, view) == Turn::Spent {
+            if self.poll_read(cx, receive) == Turn::Spent {
                 break;
             }
-            match self.mailbox.park() {
-                Some(news) => view = news,
-                None => return Poll::Pending,
+            if self.mailbox.park(&mut self.sight.view) {
+                return Poll::Pending;
             }
         }
         self.mailbox.yield_now();
@@ -156,11 +157,11 @@ impl DatagramActor {
         receive: &'a mut dyn Receive<Datagrams>,
         waker: &'a Waker,
     ) -> Delivery<'a, Datagrams> {
-        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker, view: View::NEW }
+        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker, view: self.sight.view }
     }
 
     /// Sends what waits; whether all that there was to tell was told.
-    fn poll_send(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Datagrams>, view: &mut View) -> bool {
+    fn poll_send(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Datagrams>) -> bool {
         if self.mailbox.is_blocked() {
             match self.source.as_mut().map(|source| source.poll_send_ready(cx)) {
                 Some(Poll::Ready(Ok(()))) => self.mailbox.unblock(),
@@ -170,20 +171,23 @@ impl DatagramActor {
         }
         let mut delivery = self.delivery(receive, cx.waker());
         let told = delivery.settle();
-        *view = delivery.view;
+        self.sight.view = delivery.view;
         told
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Datagrams>, view: View) -> Turn {
+    fn poll_read(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Datagrams>) -> Turn {
         let Some(source) = self.source.as_deref_mut() else { return Turn::Rest };
+        let view = &mut self.sight.view;
         if view.wants_data != self.reading {
             self.reading = view.wants_data;
             source.set_reading(view.wants_data);
         }
         let waker = cx.waker();
         let payload = &mut self.payload;
-        let mut delivery = Delivery { mailbox: &self.mailbox, receive, payload, waker, view };
-        poll_read(cx, source, &mut delivery).unwrap_or_else(|exc| {
+        let mut delivery = Delivery { mailbox: &self.mailbox, receive, payload, waker, view: *view };
+        let turn = poll_read(cx, source, &mut delivery);
+        *view = delivery.view;
+        turn.unwrap_or_else(|exc| {
             self.mailbox.abort(Some(exc));
             Turn::Rest
         })

@@ -76,7 +76,7 @@ pub(crate) struct DatagramSide {
     outlet: Option<Arc<dyn DatagramOutlet>>,
     /// The last send came short; the endpoint tells when to try again.
     blocked: bool,
-    /// Bytes sent since the last callback began.
+    /// Bytes sent since all was told that was to be told.
     burst: usize,
     /// Not yet told.
     errors: VecDeque<io::Error>,
@@ -218,7 +218,7 @@ impl SendSide for DatagramSide {
         self.errors = VecDeque::new();
     }
 
-    fn begin_callback(&mut self) {
+    fn forgive(&mut self) {
         self.burst = 0;
     }
 

@@ -94,12 +94,21 @@ pub(crate) struct Delivery<'a, M: Messages = Streams> {
 impl<M: Messages> Delivery<'_, M> {
     /// Makes the callback, unless the life cycle forbids it; then sends what it wrote and tells a pause at once.
     pub(crate) fn deliver(&mut self, event: M::Event<'_>) -> M::Answer {
-        if !self.mailbox.admit(M::input(&event)) {
+        let input = M::input(&event);
+        let known = self.is_known_to_be_due(input);
+        if !known && !self.mailbox.admit(input) {
             return M::Answer::default();
         }
         let answer = self.call(event);
-        self.settle();
+        if !known || self.mailbox.has_changed() {
+            self.settle();
+        }
         answer
+    }
+
+    /// Whether the last view still holds, and allows the callback for `input`: so nobody need be asked.
+    fn is_known_to_be_due(&self, input: Input) -> bool {
+        input == Input::DataReceived && self.view.flow == Flow::Continue && !self.mailbox.has_changed()
     }
 
     /// Whether more of what was received may be delivered.

@@ -1,4 +1,4 @@
-//! What an actor shares with its handles: one lock, one waker.
+//! What an actor shares with its handles: one lock, one waker, and two flags that say whether either is needed.
 //!
 //! Handles post here; the actor looks here whenever it is polled. What a caller can read back is true at once, and what
 //! the actor must do about it is derived from the same state, so nothing can be forgotten between the two.
@@ -24,8 +24,13 @@ use crate::state::kind::Kind;
 use crate::state::lifecycle::{Input, Lifecycle, State};
 use crate::state::limits::WriteLimits;
 use crate::state::marks::Marks;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Event as Notify, EventListener, Mutex, MutexGuard, PoisonError};
+
+/// The actor is being polled: it looks at what was posted before it rests, so nobody needs to wake it.
+const POLLED: u8 = 1;
+/// Something was posted since the actor took its last view.
+const CHANGED: u8 = 2;
 
 /// A protocol on its way to the actor, which knows its type.
 pub(crate) type Parcel = Box<dyn Any + Send>;
@@ -35,8 +40,9 @@ pub(crate) type Parcel = Box<dyn Any + Send>;
 pub(crate) struct Mailbox<W = WriteSide> {
     inner: Mutex<Inner<W>>,
     info: ExtraInfo,
-    /// A protocol waits in `inner`; asked before each callback.
-    renewed: AtomicBool,
+    /// `POLLED` is changed by the actor, `CHANGED` set and cleared under the lock. As long as nothing is posted the actor
+    /// begins, delivers and rests without the lock: by its last view, and these.
+    flags: AtomicU8,
     /// Writing was resumed, a job was done, or the end has come.
     drained: Notify,
     /// `connection_lost` was called and the descriptor is closed.
@@ -48,7 +54,7 @@ struct Inner<W> {
     lifecycle: Lifecycle,
     write: W,
     reading_paused: bool,
-    /// The actor is being polled: it will look at everything again before it rests.
+    /// The actor is being polled, as whoever has the lock has found it: what is written now is gathered.
     polled: bool,
     /// The actor must look at something that the rest of the state does not show.
     dirty: bool,
@@ -60,6 +66,8 @@ struct Inner<W> {
     protocol: Option<Parcel>,
     /// News from before `protocol` was set: the protocol before it is told.
     owed: usize,
+    /// It is the turn of `protocol`.
+    renewed: bool,
     /// `connection_lost` has returned and the descriptor is closed.
     buried: bool,
 }
@@ -75,7 +83,7 @@ pub(crate) struct View {
     pub(crate) has_news: bool,
     /// Something waits to be sent.
     pub(crate) has_backlog: bool,
-    /// Nothing is to be sent or told, and no end is near.
+    /// Nothing is to be sent, told or looked at, and no end is near: unless something is posted, the actor may rest.
     pub(crate) is_quiet: bool,
 }
 
@@ -83,6 +91,22 @@ impl View {
     /// Before anything is known: everything is looked at.
     pub(crate) const NEW: Self =
         Self { wants_data: false, flow: Flow::Stop, has_news: true, has_backlog: true, is_quiet: false };
+}
+
+/// What an actor keeps between its polls, so that it need not ask for it each time.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    pub(crate) view: View,
+    /// The waker that the mailbox has.
+    waker: Option<Waker>,
+}
+
+impl Sight {
+    pub(crate) const NEW: Self = Self { view: View::NEW, waker: None };
+
+    fn is_known(&self, waker: &Waker) -> bool {
+        self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+    }
 }
 
 /// The sending half of an actor, under the lock of its mailbox.
@@ -128,8 +152,8 @@ pub(crate) trait SendSide {
     fn is_direct(&self) -> bool {
         true
     }
-    /// A callback begins.
-    fn begin_callback(&mut self);
+    /// The next callback may send directly again, as much as one may.
+    fn forgive(&mut self);
     /// Drops what waits to be sent.
     fn clear(&mut self);
     fn take_outlet(&mut self) -> Option<Self::Outlet>;
@@ -180,12 +204,13 @@ impl<W: SendSide> Mailbox<W> {
             goodbye: false,
             protocol: None,
             owed: 0,
+            renewed: false,
             buried: false,
         };
         Self {
             inner: Mutex::new(inner),
             info,
-            renewed: AtomicBool::new(false),
+            flags: AtomicU8::new(POLLED | CHANGED),
             drained: Notify::new(),
             closed: Notify::new(),
         }
@@ -198,8 +223,11 @@ impl<W: SendSide> Mailbox<W> {
     /// Changes the state, and wakes the actor if that gave it something to do.
     fn post<R>(&self, change: impl FnOnce(&mut Inner<W>) -> R) -> R {
         let mut inner = self.lock();
+        inner.polled = self.flags.load(Ordering::Acquire) & POLLED != 0;
         let result = change(&mut inner);
-        let waker = if inner.polled || !inner.has_work() { None } else { inner.waker.take() };
+        // The actor may have gone to rest meanwhile. It cannot any more without having seen this.
+        let rests = self.flags.fetch_or(CHANGED, Ordering::AcqRel) & POLLED == 0;
+        let waker = if rests && inner.has_work() { inner.waker.take() } else { None };
         let spent = inner.write.take_spent();
         drop(inner);
         drop(spent);
@@ -294,7 +322,8 @@ impl<W: SendSide> Mailbox<W> {
             if inner.protocol.is_none() {
                 inner.owed = inner.write.untold();
             }
-            self.renewed.store(inner.owed == 0, Ordering::Release);
+            inner.renewed = inner.owed == 0;
+            self.flags.fetch_or(CHANGED, Ordering::AcqRel);
             inner.protocol.replace(parcel)
         };
         drop(replaced);
@@ -415,14 +444,15 @@ impl Mailbox {
 
     /// The writer of a pipe has gone: `eof_received` follows, and then the end, whatever it answers.
     pub(crate) fn hang_up(&self) {
-        self.lock().lifecycle.step(Input::HangUp);
+        self.post(|inner| inner.lifecycle.step(Input::HangUp));
     }
 
     /// The reader of a pipe has gone: that is an error only for what it has not read.
     pub(crate) fn reader_gone(&self) {
-        let mut inner = self.lock();
-        let exc = (!inner.write.is_empty()).then(|| io::ErrorKind::BrokenPipe.into());
-        inner.end(exc.map(Cause::new));
+        self.post(|inner| {
+            let exc = (!inner.write.is_empty()).then(|| io::ErrorKind::BrokenPipe.into());
+            inner.end(exc.map(Cause::new));
+        });
     }
 }
 
@@ -452,55 +482,76 @@ impl Mailbox<ProcessSide> {
 
 /// For the actor.
 impl<W: SendSide> Mailbox<W> {
-    /// The actor is being polled from here on. The first round looks at everything, so nothing is dirty now.
-    pub(crate) fn begin_poll(&self, waker: &Waker) -> View {
-        let mut inner = self.lock();
-        inner.polled = true;
-        inner.dirty = false;
-        match &mut inner.waker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
+    /// The actor is being polled from here on: brings its knowledge up to date.
+    pub(crate) fn begin_poll(&self, waker: &Waker, sight: &mut Sight) {
+        let changed = self.flags.fetch_or(POLLED, Ordering::AcqRel) & CHANGED != 0;
+        if changed || !sight.is_known(waker) {
+            let mut inner = self.lock();
+            // The first round looks at everything.
+            inner.dirty = false;
+            inner.write.forgive();
+            if inner.waker.is_none() || !sight.is_known(waker) {
+                inner.waker = Some(waker.clone());
+                sight.waker = Some(waker.clone());
+            }
+            sight.view = self.see(&mut inner);
         }
-        inner.view()
     }
 
-    /// The actor wants to rest; what it must look at instead, if there is something new.
-    pub(crate) fn park(&self) -> Option<View> {
-        let mut inner = self.lock();
-        if inner.has_work() {
-            inner.dirty = false;
-            return Some(inner.view());
+    /// The actor wants to rest; whether it may. Else it must look at the view.
+    pub(crate) fn park(&self, view: &mut View) -> bool {
+        if view.is_quiet && self.flags.compare_exchange(POLLED, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            return true;
         }
-        inner.polled = false;
-        None
+        let mut inner = self.lock();
+        let rests = !inner.has_work();
+        inner.dirty = false;
+        *view = self.see(&mut inner);
+        if rests {
+            self.flags.fetch_and(!POLLED, Ordering::AcqRel);
+        }
+        rests
     }
 
     /// The actor rests although there may be work; it has woken itself.
     pub(crate) fn yield_now(&self) {
-        self.lock().polled = false;
+        self.flags.fetch_and(!POLLED, Ordering::AcqRel);
+    }
+
+    /// The state as the actor is to know it. A protocol that waits is still to be taken.
+    fn see(&self, inner: &mut Inner<W>) -> View {
+        inner.polled = true;
+        let changed = if inner.protocol.is_some() { CHANGED } else { 0 };
+        self.flags.store(POLLED | changed, Ordering::Release);
+        inner.view()
+    }
+
+    /// Whether something was posted since the actor took its last view.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & CHANGED != 0
     }
 
     /// Whether the callback for `input` may be made now.
     pub(crate) fn admit(&self, input: Input) -> bool {
-        let mut inner = self.lock();
-        inner.write.begin_callback();
-        inner.lifecycle.step(input)
+        self.lock().lifecycle.step(input)
     }
 
     /// A callback has returned: sends what it gathered, and tells what the marks have to say.
     pub(crate) fn settle(&self) -> (Option<W::News>, View) {
         let mut inner = self.lock();
+        inner.polled = true;
         inner.work();
-        if inner.owed == 0 && inner.protocol.is_some() {
-            self.renewed.store(true, Ordering::Release);
-        }
+        inner.renewed |= inner.owed == 0 && inner.protocol.is_some();
         let was_paused = inner.write.marks().is_paused();
         let news = inner.tell();
         inner.owed = inner.owed.saturating_sub(1);
         let resumed = was_paused && !inner.write.marks().is_paused();
         let done = inner.write.take_done();
         let spent = inner.write.take_spent();
-        let view = inner.view();
+        if news.is_none() {
+            inner.write.forgive();
+        }
+        let view = self.see(&mut inner);
         drop(inner);
         drop(spent);
         if resumed || done {
@@ -519,11 +570,11 @@ impl<W: SendSide> Mailbox<W> {
 
     /// The protocol that was handed over last, if there is a new one.
     pub(crate) fn take_protocol(&self) -> Option<Parcel> {
-        if !self.renewed.load(Ordering::Acquire) {
+        if !self.has_changed() {
             return None;
         }
-        self.renewed.store(false, Ordering::Relaxed);
-        self.lock().protocol.take()
+        let mut inner = self.lock();
+        if std::mem::take(&mut inner.renewed) { inner.protocol.take() } else { None }
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -544,7 +595,7 @@ impl<W: SendSide> Mailbox<W> {
         let mut inner = self.lock();
         let made = inner.lifecycle.state() != State::Start;
         inner.end(None);
-        self.renewed.fetch_or(inner.protocol.is_some(), Ordering::Release);
+        inner.renewed |= inner.protocol.is_some();
         let lost = inner.lifecycle.step(Input::ConnectionLost);
         (made && lost).then(|| inner.cause.as_ref().map(Cause::to_error))
     }
@@ -656,7 +707,7 @@ impl<W: SendSide> Inner<W> {
             flow: if may_go_on { Flow::Continue } else { Flow::Stop },
             has_news,
             has_backlog,
-            is_quiet: is_live && !has_news && !has_backlog && self.write.is_direct(),
+            is_quiet: is_live && !self.dirty && !has_news && !has_backlog && self.write.is_direct(),
         }
     }
 

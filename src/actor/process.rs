@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::delivery::{Delivery, Messages, Payload, Receive, keep};
-use super::mailbox::{Mailbox, SendSide, Stage, View};
+use super::mailbox::{Mailbox, SendSide, Sight, Stage, View};
 use super::stream::StreamActor;
 use crate::io::child::{Exit, Process};
 use crate::message::{Event, ProcessEvent};
@@ -99,7 +99,7 @@ impl SendSide for ProcessSide {
         false
     }
 
-    fn begin_callback(&mut self) {}
+    fn forgive(&mut self) {}
 
     fn clear(&mut self) {
         self.over = true;
@@ -117,6 +117,7 @@ impl SendSide for ProcessSide {
 /// Owns the pipes and waits for the exit; is lent its protocol at each poll.
 pub(crate) struct ProcessActor {
     mailbox: Arc<Mailbox<ProcessSide>>,
+    sight: Sight,
     process: Arc<Process>,
     pipes: Vec<(Pipe, StreamActor)>,
     /// Taken when the child has exited.
@@ -137,7 +138,17 @@ impl ProcessActor {
     ) -> Self {
         let alive = crate::stats::Alive::new();
         let exit = Some(exit);
-        Self { mailbox, process, pipes, exit, closed: false, lost: false, payload: None, _alive: alive }
+        Self {
+            mailbox,
+            sight: Sight::NEW,
+            process,
+            pipes,
+            exit,
+            closed: false,
+            lost: false,
+            payload: None,
+            _alive: alive,
+        }
     }
 
     /// Tells the protocol that the child is running: the first callback.
@@ -156,7 +167,7 @@ impl ProcessActor {
         if self.lost {
             return Poll::Ready(());
         }
-        self.mailbox.begin_poll(cx.waker());
+        self.mailbox.begin_poll(cx.waker(), &mut self.sight);
         for _ in 0..ROUNDS {
             // After a panic nothing but the end is told.
             if self.payload.is_none() {
@@ -166,7 +177,7 @@ impl ProcessActor {
             if self.poll_end(receive).is_ready() {
                 return Poll::Ready(());
             }
-            if self.mailbox.park().is_none() {
+            if self.mailbox.park(&mut self.sight.view) {
                 return Poll::Pending;
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::delivery::{Delivery, Payload, Receive};
-use super::mailbox::{Mailbox, Stage, View};
+use super::mailbox::{Mailbox, Sight, Stage};
 use super::read_side::{Turn, poll_read};
 use super::write_side::WriteSide;
 use crate::info::ExtraInfo;
@@ -38,6 +38,7 @@ pub(crate) struct Setup {
 #[derive(Debug)]
 pub(crate) struct StreamActor {
     mailbox: Arc<Mailbox>,
+    sight: Sight,
     /// Taken at the loss.
     endpoint: Option<Box<dyn Endpoint>>,
     reading: bool,
@@ -53,6 +54,7 @@ impl StreamActor {
         let (endpoint, outlet) = halves;
         Self {
             mailbox: Arc::new(Mailbox::new(WriteSide::new(setup.kind, setup.limits, outlet), info)),
+            sight: Sight::NEW,
             endpoint: Some(endpoint),
             reading: true,
             close_timeout: setup.close_timeout,
@@ -79,15 +81,15 @@ impl StreamActor {
         if self.endpoint.is_none() {
             return Poll::Ready(());
         }
-        let mut view = self.mailbox.begin_poll(cx.waker());
+        self.mailbox.begin_poll(cx.waker(), &mut self.sight);
         for _ in 0..ROUNDS {
-            if view.has_news {
+            if self.sight.view.has_news {
                 // A pause is told before anything else.
-                view = self.settle(cx, receive);
+                self.settle(cx, receive);
             }
             // Reading comes first: a peer that has gone makes sending fail, and what it sent before must not be lost.
-            let turn = self.poll_read(cx, receive, &mut view);
-            if !view.is_quiet {
+            let turn = self.poll_read(cx, receive);
+            if !self.sight.view.is_quiet {
                 self.poll_write(cx, receive);
                 if self.poll_end(cx, receive).is_ready() {
                     return Poll::Ready(());
@@ -96,9 +98,8 @@ impl StreamActor {
             if turn == Turn::Spent {
                 break;
             }
-            match self.mailbox.park() {
-                Some(news) => view = news,
-                None => return Poll::Pending,
+            if self.mailbox.park(&mut self.sight.view) {
+                return Poll::Pending;
             }
         }
         self.mailbox.yield_now();
@@ -135,13 +136,13 @@ impl StreamActor {
     }
 
     fn delivery<'a>(&'a mut self, receive: &'a mut dyn Receive, waker: &'a Waker) -> Delivery<'a> {
-        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker, view: View::NEW }
+        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker, view: self.sight.view }
     }
 
-    fn settle(&mut self, cx: &Context<'_>, receive: &mut dyn Receive) -> View {
+    fn settle(&mut self, cx: &Context<'_>, receive: &mut dyn Receive) {
         let mut delivery = self.delivery(receive, cx.waker());
         delivery.settle();
-        delivery.view
+        self.sight.view = delivery.view;
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive) {
@@ -159,8 +160,9 @@ impl StreamActor {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive, view: &mut View) -> Turn {
+    fn poll_read(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive) -> Turn {
         let Some(endpoint) = self.endpoint.as_deref_mut() else { return Turn::Rest };
+        let view = &mut self.sight.view;
         if view.wants_data != self.reading {
             self.reading = view.wants_data;
             endpoint.set_reading(view.wants_data);

@@ -48,7 +48,7 @@ pub(crate) struct WriteSide {
     outlet: Option<Arc<dyn Outlet>>,
     /// The last send came short; the endpoint tells when to try again.
     blocked: bool,
-    /// Bytes sent since the last callback began.
+    /// Bytes sent since all was told that was to be told.
     burst: usize,
     /// A job was done since `take_done`.
     done: bool,
@@ -103,10 +103,15 @@ impl WriteSide {
     }
 
     fn flush_bytes(&mut self) -> io::Result<()> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.outbox.slices(&mut slices);
         let outlet = self.outlet.as_deref();
-        let (sent, blocked) = try_send(outlet, &slices[..count])?;
+        let (sent, blocked) = match self.outbox.only() {
+            Some(bytes) => try_send(outlet, &[IoSlice::new(bytes)])?,
+            None => {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = self.outbox.slices(&mut slices);
+                try_send(outlet, &slices[..count])?
+            }
+        };
         self.blocked = blocked;
         self.burst += sent;
         self.outbox.sent(sent);
@@ -205,7 +210,7 @@ impl SendSide for WriteSide {
         self.outlet.as_deref().is_none_or(Outlet::is_direct)
     }
 
-    fn begin_callback(&mut self) {
+    fn forgive(&mut self) {
         self.burst = 0;
     }
 

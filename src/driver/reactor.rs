@@ -5,17 +5,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use async_task::Runnable;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
-use slab::Slab;
 
 use super::inbox::Inbox;
-use super::source::Source;
+use super::source::{Sources, Watch};
 use crate::io::errors::retry;
 
 /// Events taken from epoll at once.
@@ -41,17 +40,10 @@ pub(crate) struct Reactor {
     epoll: OwnedFd,
     /// Edge-triggered and never read: each write to it wakes the loop.
     event: OwnedFd,
-    sources: Mutex<Sources>,
+    sources: Sources,
     /// Tasks that other threads have woken.
     injected: Inbox<Runnable>,
     busy_poll: Duration,
-}
-
-#[derive(Debug, Default)]
-struct Sources {
-    slab: Slab<(u32, Arc<Source>)>,
-    /// Tells a descriptor from an earlier one in the same place, of which an event may still be at hand.
-    generation: u32,
 }
 
 /// The driver of this thread, if it is one.
@@ -64,7 +56,7 @@ impl Reactor {
         let this = Self {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            sources: Mutex::default(),
+            sources: Sources::default(),
             injected: Inbox::new(),
             busy_poll,
         };
@@ -72,16 +64,8 @@ impl Reactor {
         Ok(this)
     }
 
-    fn sources(&self) -> MutexGuard<'_, Sources> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn insert(&self, source: Arc<Source>) -> u64 {
-        let mut sources = self.sources();
-        sources.generation = sources.generation.wrapping_add(1);
-        let generation = sources.generation;
-        let index = sources.slab.insert((generation, source));
-        (u64::from(generation) << 32) | index as u64
+    pub(crate) const fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     pub(crate) fn add(&self, fd: impl AsFd, key: u64, flags: EventFlags) -> io::Result<()> {
@@ -92,12 +76,10 @@ impl Reactor {
         Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key), flags)?)
     }
 
-    pub(crate) fn remove(&self, fd: impl AsFd, key: u64) {
+    pub(crate) fn remove(&self, fd: impl AsFd, watch: &Watch) {
         // It was never added if adding has failed.
         let _ = epoll::delete(&self.epoll, fd);
-        let index = (key & u64::from(u32::MAX)) as usize;
-        let removed = self.sources().slab.try_remove(index);
-        drop(removed);
+        self.sources.remove(watch);
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -109,7 +91,9 @@ impl Reactor {
         let mut runnable = Some(runnable);
         let _ = CURRENT.try_with(|current| {
             if let Some(local) = current.borrow_mut().as_mut().filter(|local| Arc::ptr_eq(&local.reactor, self)) {
-                local.queue.extend(runnable.take());
+                if let Some(runnable) = runnable.take() {
+                    local.queue.push_back(runnable);
+                }
             }
         });
         if let Some(runnable) = runnable {
@@ -136,15 +120,7 @@ impl Reactor {
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
         // An interrupted wait has nothing to report.
         let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, timeout) else { return false };
-        let sources = self.sources();
-        for event in &*events {
-            let key = event.data.u64();
-            let found = sources.slab.get((key & u64::from(u32::MAX)) as usize);
-            if let Some((_, source)) = found.filter(|(generation, _)| u64::from(*generation) == key >> 32) {
-                wakers.extend(source.report(event.flags));
-            }
-        }
-        drop(sources);
+        self.sources.report(events.iter().map(|event| (event.data.u64(), event.flags)), wakers);
         let any = !events.is_empty();
         wakers.drain(..).for_each(Waker::wake);
         any
@@ -167,8 +143,9 @@ impl Reactor {
     /// The loop is over: what it still had to run goes on elsewhere.
     fn end(&self, queue: VecDeque<Runnable>) {
         queue.into_iter().chain(self.injected.close()).for_each(rehome);
-        let all: Vec<_> = self.sources().slab.iter().map(|(_, (_, source))| source.clone()).collect();
-        all.iter().filter_map(|source| source.report(EventFlags::IN)).for_each(Waker::wake);
+        let mut wakers = Vec::new();
+        self.sources.report_all(EventFlags::IN | EventFlags::OUT, &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A descriptor at a driver's epoll.
+//! The descriptors at a driver's epoll.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use rustix::event::epoll::EventFlags;
+use slab::Slab;
 
 use super::reactor::Reactor;
 use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::sync::{Mutex, PoisonError};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 const READ: u8 = 1;
 const WRITE: u8 = 2;
@@ -20,16 +21,91 @@ const READ_ON: u8 = 4;
 /// read of the peer would be reported on some kinds of socket.
 const READING: EventFlags = EventFlags::IN.union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
 
-/// What is known about the readiness of a descriptor, and who waits for it.
+/// All descriptors of one epoll, and whom to wake for each.
 #[derive(Debug, Default)]
-pub(crate) struct Source {
-    ready: AtomicU8,
-    waker: Mutex<Option<Waker>>,
+pub(crate) struct Sources(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    slab: Slab<Source>,
+    /// Of the source that came last.
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Source {
+    /// Tells it from an earlier one in the same place, of which an event may still be at hand.
+    generation: u32,
+    ready: Arc<Readiness>,
+    waker: Option<Waker>,
 }
 
 impl Source {
-    /// Takes in what epoll has reported; whom to wake.
-    pub(crate) fn report(&self, flags: EventFlags) -> Option<Waker> {
+    fn report(&self, flags: EventFlags, wakers: &mut Vec<Waker>) {
+        self.ready.report(flags);
+        if let Some(waker) = &self.waker {
+            wakers.push(waker.clone());
+        }
+    }
+}
+
+impl Table {
+    /// The source that a key was given for, if it is still there.
+    fn get_mut(&mut self, key: u64) -> Option<&mut Source> {
+        self.slab.get_mut(index(key)).filter(|source| u64::from(source.generation) == key >> 32)
+    }
+}
+
+const fn index(key: u64) -> usize {
+    (key & u32::MAX as u64) as usize
+}
+
+impl Sources {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self) -> Watch {
+        let ready = Arc::new(Readiness::default());
+        let mut table = self.lock();
+        table.generation = table.generation.wrapping_add(1);
+        let generation = table.generation;
+        let index = table.slab.insert(Source { generation, ready: ready.clone(), waker: None });
+        Watch { ready, key: (u64::from(generation) << 32) | index as u64, waker: None }
+    }
+
+    fn set_waker(&self, key: u64, waker: &Waker) {
+        let replaced = self.lock().get_mut(key).and_then(|source| source.waker.replace(waker.clone()));
+        drop(replaced);
+    }
+
+    pub(super) fn remove(&self, watch: &Watch) {
+        let removed = self.lock().slab.try_remove(index(watch.key));
+        drop(removed);
+    }
+
+    /// Takes in what epoll has reported; adds whom to wake.
+    pub(super) fn report(&self, events: impl Iterator<Item = (u64, EventFlags)>, wakers: &mut Vec<Waker>) {
+        let mut table = self.lock();
+        for (key, flags) in events {
+            if let Some(source) = table.get_mut(key) {
+                source.report(flags, wakers);
+            }
+        }
+    }
+
+    /// The same for all that there are.
+    pub(super) fn report_all(&self, flags: EventFlags, wakers: &mut Vec<Waker>) {
+        self.lock().slab.iter().for_each(|(_, source)| source.report(flags, wakers));
+    }
+}
+
+/// What is known about the readiness of a descriptor.
+#[derive(Debug, Default)]
+struct Readiness(AtomicU8);
+
+impl Readiness {
+    fn report(&self, flags: EventFlags) {
         let mut ready = 0;
         if flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR | EventFlags::PRI) {
             ready |= READ | READ_ON;
@@ -44,31 +120,38 @@ impl Source {
         if flags.contains(EventFlags::OUT) {
             ready |= WRITE;
         }
-        self.ready.fetch_or(ready, Ordering::AcqRel);
-        self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.fetch_or(ready, Ordering::AcqRel);
     }
 
-    /// Whether reading must go on although it came short.
-    fn must_read_on(&self) -> bool {
-        self.ready.load(Ordering::Acquire) & READ_ON != 0
+    fn has(&self, bit: u8) -> bool {
+        self.0.load(Ordering::Acquire) & bit != 0
     }
 
     fn take(&self, bit: u8) -> bool {
-        self.ready.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+        self.has(bit) && self.0.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
+}
 
-    fn poll(&self, bit: u8, cx: &Context<'_>) -> Poll<()> {
-        if self.take(bit) {
+/// The place of a descriptor among the sources.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    ready: Arc<Readiness>,
+    key: u64,
+    /// Whom the source wakes. It is kept here as well because it hardly ever changes, and asking takes a lock.
+    waker: Option<Waker>,
+}
+
+impl Watch {
+    fn poll(&mut self, sources: &Sources, bit: u8, cx: &Context<'_>) -> Poll<()> {
+        if self.ready.take(bit) {
             return Poll::Ready(());
         }
-        let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *waker {
-            Some(known) => known.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            sources.set_waker(self.key, cx.waker());
+            self.waker = Some(cx.waker().clone());
         }
-        drop(waker);
         // It may have come in between, from another thread.
-        if self.take(bit) { Poll::Ready(()) } else { Poll::Pending }
+        if self.ready.take(bit) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -76,8 +159,7 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct Registration<S: AsFd> {
     reactor: Arc<Reactor>,
-    source: Arc<Source>,
-    key: u64,
+    watch: Watch,
     /// The writing is asked for as well.
     armed: bool,
     stream: Arc<S>,
@@ -85,10 +167,9 @@ pub(crate) struct Registration<S: AsFd> {
 
 impl<S: AsFd> Registration<S> {
     pub(crate) fn new(reactor: Arc<Reactor>, stream: Arc<S>) -> io::Result<Self> {
-        let source = Arc::new(Source::default());
-        let key = reactor.insert(source.clone());
-        let this = Self { reactor, source, key, armed: false, stream };
-        this.reactor.add(&*this.stream, this.key, READING)?;
+        let watch = reactor.sources().insert();
+        let this = Self { reactor, watch, armed: false, stream };
+        this.reactor.add(&*this.stream, this.watch.key, READING)?;
         Ok(this)
     }
 
@@ -103,20 +184,20 @@ impl<S: AsFd> Registration<S> {
 
     /// Whether reading must go on although it came short.
     pub(crate) fn must_read_on(&self) -> bool {
-        self.source.must_read_on()
+        self.watch.ready.has(READ_ON)
     }
 
-    pub(crate) fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
-        self.source.poll(READ, cx)
+    pub(crate) fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.watch.poll(self.reactor.sources(), READ, cx)
     }
 
     /// To be asked only after a write that came short: epoll reports at once what has become writable since.
     pub(crate) fn poll_writable(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let ready = self.source.poll(WRITE, cx).is_ready();
+        let ready = self.watch.poll(self.reactor.sources(), WRITE, cx).is_ready();
         if ready == self.armed {
             self.armed = !ready;
             let flags = if ready { READING } else { READING | EventFlags::OUT };
-            self.reactor.modify(&*self.stream, self.key, flags)?;
+            self.reactor.modify(&*self.stream, self.watch.key, flags)?;
         }
         if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -124,7 +205,7 @@ impl<S: AsFd> Registration<S> {
 
 impl<S: AsFd> Drop for Registration<S> {
     fn drop(&mut self) {
-        self.reactor.remove(&*self.stream, self.key);
+        self.reactor.remove(&*self.stream, &self.watch);
     }
 }
 

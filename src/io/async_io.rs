@@ -126,13 +126,20 @@ impl<S: AsSource> Binding<S> {
     }
 
     /// Registers when it first has to wait: with the driver that is running here, else with async-io.
+    #[inline]
     fn bind(&mut self) -> io::Result<()> {
         match self {
-            Self::Unbound(_) => {}
+            Self::Unbound(_) => self.register(),
             #[cfg(target_os = "linux")]
-            Self::Driver(registration) if registration.is_stale() => self.unbind(),
-            _ => return Ok(()),
+            Self::Driver(registration) if registration.is_stale() => self.register(),
+            _ => Ok(()),
         }
+    }
+
+    #[cold]
+    fn register(&mut self) -> io::Result<()> {
+        // What was registered before is taken back first.
+        self.unbind();
         let stream = self.shared().clone();
         *self = match register(stream.clone()) {
             Ok(bound) => bound,
@@ -225,15 +232,11 @@ impl<S: Stream> Endpoint for StreamEndpoint<S> {
 
     fn poll_recv(
         &mut self,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
         budget: usize,
         f: &mut dyn FnMut(&[u8]) -> Flow,
     ) -> Poll<io::Result<Recv>> {
-        if self.eof {
-            return Poll::Ready(Ok(Recv::Eof));
-        }
-        ready!(self.poll_recv_ready(cx))?;
-        Poll::Ready(self.recv_lending(budget, f))
+        Poll::Ready(if self.eof { Ok(Recv::Eof) } else { self.recv_lending(budget, f) })
     }
 
     fn poll_recv_into(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {

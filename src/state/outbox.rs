@@ -7,8 +7,9 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::marks::Marks;
 
-/// Copied writes are joined into one chunk up to this size, so that joining never moves much memory.
-const JOIN: usize = 64 * 1024;
+mod chunk;
+
+use chunk::Copied;
 
 /// Shared bytes shorter than this are copied: a queue entry would cost more than the copy.
 const SHARE: usize = 4 * 1024;
@@ -16,7 +17,7 @@ const SHARE: usize = 4 * 1024;
 /// One piece of work. Only bytes count against the marks.
 #[derive(Debug)]
 enum Work<J> {
-    Copied(BytesMut),
+    Copied(Copied),
     Shared(Bytes),
     Eof,
     /// Something else that has its place in the order.
@@ -37,8 +38,10 @@ pub(crate) enum Front<'a, J> {
 /// `J` is the kind of work besides bytes and end of file.
 #[derive(Debug)]
 pub(crate) struct Outbox<J> {
-    work: VecDeque<Work<J>>,
-    /// Bytes in `work`: accepted, not yet given to the system.
+    /// The piece that is due. Most of the time there is no other, and then the queue needs no memory of its own.
+    first: Option<Work<J>>,
+    rest: VecDeque<Work<J>>,
+    /// Bytes in both: accepted, not yet given to the system.
     size: usize,
     marks: Marks,
     /// End of file was queued; no more bytes may follow.
@@ -49,15 +52,15 @@ pub(crate) struct Outbox<J> {
 
 impl<J> Outbox<J> {
     pub(crate) const fn new(marks: Marks) -> Self {
-        Self { work: VecDeque::new(), size: 0, marks, finished: false, spent: Vec::new() }
+        Self { first: None, rest: VecDeque::new(), size: 0, marks, finished: false, spent: Vec::new() }
     }
 
     pub(crate) const fn size(&self) -> usize {
         self.size
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.work.is_empty()
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
     }
 
     pub(crate) const fn is_finished(&self) -> bool {
@@ -78,13 +81,18 @@ impl<J> Outbox<J> {
             return;
         }
         self.size += data.len();
-        if let Some(Work::Copied(last)) = self.work.back_mut() {
-            if last.len() + data.len() <= JOIN {
-                last.extend_from_slice(data);
-                return;
-            }
+        match self.rest.back_mut().or(self.first.as_mut()) {
+            Some(Work::Copied(last)) if last.has_room(data.len()) => last.append(data),
+            _ => self.push(Work::Copied(Copied::new(data))),
         }
-        self.work.push_back(Work::Copied(BytesMut::from(data)));
+    }
+
+    fn push(&mut self, work: Work<J>) {
+        if self.first.is_none() {
+            self.first = Some(work);
+        } else {
+            self.rest.push_back(work);
+        }
     }
 
     /// Queues `data` itself, or a copy where that is cheaper.
@@ -93,22 +101,22 @@ impl<J> Outbox<J> {
             return self.copy(&data);
         }
         self.size += data.len();
-        self.work.push_back(Work::Shared(data));
+        self.push(Work::Shared(data));
     }
 
     /// Queues the end of file.
     pub(crate) fn finish(&mut self) {
         self.finished = true;
-        self.work.push_back(Work::Eof);
+        self.push(Work::Eof);
     }
 
     /// Queues other work.
     pub(crate) fn job(&mut self, job: J) {
-        self.work.push_back(Work::Job(job));
+        self.push(Work::Job(job));
     }
 
     pub(crate) fn front(&mut self) -> Front<'_, J> {
-        match self.work.front_mut() {
+        match &mut self.first {
             None => Front::Empty,
             Some(Work::Copied(_) | Work::Shared(_)) => Front::Bytes,
             Some(Work::Eof) => Front::Eof,
@@ -118,7 +126,7 @@ impl<J> Outbox<J> {
 
     /// The bytes that are due, up to other work, as slices for one vectored write; how many slices there are.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let bytes = self.work.iter().map_while(Work::bytes);
+        let bytes = self.work().map_while(Work::bytes);
         let mut count = 0;
         for (slot, chunk) in slices.iter_mut().zip(bytes) {
             *slot = IoSlice::new(chunk);
@@ -127,11 +135,20 @@ impl<J> Outbox<J> {
         count
     }
 
+    /// The bytes that are due, if they lie in one piece and are all that waits.
+    pub(crate) fn only(&self) -> Option<&[u8]> {
+        if self.rest.is_empty() { self.first.as_ref()?.bytes() } else { None }
+    }
+
+    fn work(&self) -> impl Iterator<Item = &Work<J>> {
+        self.first.iter().chain(&self.rest)
+    }
+
     /// The first `count` bytes were sent.
     pub(crate) fn sent(&mut self, mut count: usize) {
         self.size -= count;
         while count > 0 {
-            let Some(chunk) = self.work.front_mut() else { break };
+            let Some(chunk) = &mut self.first else { break };
             let take = count.min(chunk.remaining());
             chunk.advance(take);
             count -= take;
@@ -154,11 +171,11 @@ impl<J> Outbox<J> {
 
     /// The piece of work at the front is done.
     pub(crate) fn done(&mut self) {
-        if let Some(Work::Shared(bytes)) = self.work.pop_front() {
+        if let Some(Work::Shared(bytes)) = std::mem::replace(&mut self.first, self.rest.pop_front()) {
             self.spent.push(bytes);
         }
-        if self.work.is_empty() {
-            self.work = VecDeque::new();
+        if self.rest.is_empty() && self.rest.capacity() > 0 {
+            self.rest = VecDeque::new();
         }
     }
 
@@ -166,7 +183,7 @@ impl<J> Outbox<J> {
     pub(crate) fn clear(&mut self) {
         self.size = 0;
         self.marks.cancel();
-        while !self.work.is_empty() {
+        while !self.is_empty() {
             self.done();
         }
     }
@@ -174,7 +191,7 @@ impl<J> Outbox<J> {
     /// The unsent bytes, joined. Other work is left out.
     pub(crate) fn unsent(&self) -> Bytes {
         let mut all = BytesMut::with_capacity(self.size);
-        self.work.iter().filter_map(Work::bytes).for_each(|chunk| all.extend_from_slice(chunk));
+        self.work().filter_map(Work::bytes).for_each(|chunk| all.extend_from_slice(chunk));
         all.freeze()
     }
 }
@@ -182,7 +199,7 @@ impl<J> Outbox<J> {
 impl<J> Work<J> {
     fn bytes(&self) -> Option<&[u8]> {
         match self {
-            Self::Copied(bytes) => Some(bytes),
+            Self::Copied(bytes) => Some(bytes.as_slice()),
             Self::Shared(bytes) => Some(bytes),
             Self::Eof | Self::Job(_) => None,
         }

@@ -6,30 +6,33 @@ use std::task::Waker;
 
 use rustix::event::epoll::EventFlags;
 
-use super::{READ, Source, WRITE};
+use super::{READ, READ_ON, Sources, WRITE};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::check::{block_on, check, spawn};
 
-fn report(source: &Source, flags: EventFlags) {
-    source.report(flags).into_iter().for_each(Waker::wake);
+fn report(sources: &Sources, key: u64, flags: EventFlags) {
+    let mut wakers = Vec::new();
+    sources.report([(key, flags)].into_iter(), &mut wakers);
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 /// Edges: each piece of data is reported once, when it has come. Who waits gets all of it in the end.
 #[test]
 fn no_edge_is_lost() {
     check(|| {
-        let shared = Arc::new((Source::default(), AtomicU32::new(0)));
-        let its = shared.clone();
+        let shared = Arc::new((Sources::default(), AtomicU32::new(0)));
+        let mut watch = shared.0.insert();
+        let (its, key) = (shared.clone(), watch.key);
         let reporter = spawn(move || {
             for _ in 0..2 {
                 its.1.fetch_add(1, Ordering::Relaxed);
-                report(&its.0, EventFlags::IN);
+                report(&its.0, key, EventFlags::IN);
             }
         });
-        let (source, data) = &*shared;
+        let (sources, data) = &*shared;
         let mut taken = 0;
         while taken < 2 {
-            block_on(poll_fn(|cx| source.poll(READ, cx)));
+            block_on(poll_fn(|cx| watch.poll(sources, READ, cx)));
             taken += data.swap(0, Ordering::Relaxed);
         }
         reporter.join().unwrap();
@@ -41,14 +44,15 @@ fn no_edge_is_lost() {
 #[test]
 fn one_direction_does_not_take_the_other_ones_readiness() {
     check(|| {
-        let source = Arc::new(Source::default());
-        let its = source.clone();
+        let sources = Arc::new(Sources::default());
+        let mut watch = sources.insert();
+        let (its, key) = (sources.clone(), watch.key);
         let reporter = spawn(move || {
-            report(&its, EventFlags::OUT);
-            report(&its, EventFlags::IN);
+            report(&its, key, EventFlags::OUT);
+            report(&its, key, EventFlags::IN);
         });
-        block_on(poll_fn(|cx| source.poll(READ, cx)));
-        block_on(poll_fn(|cx| source.poll(WRITE, cx)));
+        block_on(poll_fn(|cx| watch.poll(&sources, READ, cx)));
+        block_on(poll_fn(|cx| watch.poll(&sources, WRITE, cx)));
         reporter.join().unwrap();
     });
 }
@@ -56,11 +60,12 @@ fn one_direction_does_not_take_the_other_ones_readiness() {
 #[test]
 fn the_end_of_the_peer_is_reported_for_good() {
     check(|| {
-        let source = Arc::new(Source::default());
-        let its = source.clone();
-        let reporter = spawn(move || report(&its, EventFlags::RDHUP));
-        block_on(poll_fn(|cx| source.poll(READ, cx)));
-        assert!(source.must_read_on());
+        let sources = Arc::new(Sources::default());
+        let mut watch = sources.insert();
+        let (its, key) = (sources.clone(), watch.key);
+        let reporter = spawn(move || report(&its, key, EventFlags::RDHUP));
+        block_on(poll_fn(|cx| watch.poll(&sources, READ, cx)));
+        assert!(watch.ready.has(READ_ON));
         reporter.join().unwrap();
     });
 }
