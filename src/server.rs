@@ -30,7 +30,7 @@ use crate::{info::UnixAddr, unix};
 mod clients;
 mod listener;
 
-use clients::{Guard, Place, Shared};
+use clients::{Farewell, Guard, Place, Shared};
 use listener::{Accepted, ListenOptions};
 
 /// Clients accepted in one turn before others get one.
@@ -579,12 +579,12 @@ impl ServerHandle {
 
     /// Calls [`close`](Transport::close) on the transport of every client. The server goes on listening.
     pub fn close_clients(&self) {
-        self.shared.clients().iter().for_each(Transport::close);
+        self.shared.end_clients(Farewell::Close);
     }
 
     /// Calls [`abort`](Transport::abort) on the transport of every client. The server goes on listening.
     pub fn abort_clients(&self) {
-        self.shared.clients().iter().for_each(Transport::abort);
+        self.shared.end_clients(Farewell::Abort);
     }
 
     /// [`Server::start_serving`]

@@ -30,13 +30,35 @@ pub(crate) struct State {
     /// Bound sockets that do not listen yet.
     pub(crate) bound: Vec<Socket>,
     pub(crate) listeners: Vec<Listener>,
-    /// Who is connected; none while `connection_made` is still running.
-    clients: Slab<Option<Transport>>,
+    clients: Slab<Client>,
     closed: bool,
     backlog: i32,
     report: Report,
     /// Of the task that accepts.
     pub(crate) waker: Option<Waker>,
+}
+
+/// One that was accepted.
+enum Client {
+    /// Its `connection_made` is still running; what was asked of all clients meanwhile.
+    Coming(Option<Farewell>),
+    Connected(Transport),
+}
+
+/// How a client is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Farewell {
+    Close,
+    Abort,
+}
+
+impl Farewell {
+    fn bid(self, transport: &Transport) {
+        match self {
+            Self::Close => transport.close(),
+            Self::Abort => transport.abort(),
+        }
+    }
 }
 
 impl Shared {
@@ -113,8 +135,16 @@ impl Shared {
         }
     }
 
-    pub(crate) fn clients(&self) -> Vec<Transport> {
-        self.lock().clients.iter().filter_map(|(_, client)| client.clone()).collect()
+    /// Ends all clients, also those whose `connection_made` is running at this moment.
+    pub(crate) fn end_clients(&self, farewell: Farewell) {
+        let mut connected = Vec::new();
+        for (_, client) in &mut self.lock().clients {
+            match client {
+                Client::Coming(asked) => *asked = (*asked).max(Some(farewell)),
+                Client::Connected(transport) => connected.push(transport.clone()),
+            }
+        }
+        connected.iter().for_each(|transport| farewell.bid(transport));
     }
 
     pub(crate) fn set_report(&self, report: Report) {
@@ -129,7 +159,7 @@ impl Shared {
 
     /// Counts a client from now on.
     pub(crate) fn admit(self: &Arc<Self>) -> Place {
-        let key = self.lock().clients.insert(None);
+        let key = self.lock().clients.insert(Client::Coming(None));
         Place { shared: self.clone(), key }
     }
 }
@@ -143,10 +173,15 @@ pub(crate) struct Place {
 impl Place {
     /// The client has a transport, unless it has gone already.
     pub(crate) fn introduce(&self, transport: &Transport) {
-        if !transport.mailbox().has_ended() {
-            if let Some(place) = self.shared.lock().clients.get_mut(self.key) {
-                *place = Some(transport.clone());
-            }
+        if transport.mailbox().has_ended() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        let place = state.clients.get_mut(self.key);
+        let before = place.map(|client| std::mem::replace(client, Client::Connected(transport.clone())));
+        drop(state);
+        if let Some(Client::Coming(Some(farewell))) = before {
+            farewell.bid(transport);
         }
     }
 

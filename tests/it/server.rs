@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, OnceLock};
 
 use async_executor::Executor;
 use async_io::Async;
@@ -620,7 +621,7 @@ fn a_spawned_server_that_is_closed_at_once_ends_in_good_order() {
 #[test]
 fn close_from_inside_of_a_callback_ends_the_server() {
     guard(async {
-        let slot = std::sync::Arc::new(std::sync::Mutex::new(None::<ServerHandle>));
+        let slot = Arc::new(std::sync::Mutex::new(None::<ServerHandle>));
         let inner = slot.clone();
         let factory = move || {
             let inner = inner.clone();
@@ -635,6 +636,29 @@ fn close_from_inside_of_a_callback_ends_the_server() {
         server.serve_forever().await.unwrap();
         assert_eq!(read_all(stream), b"");
     });
+}
+
+#[test]
+fn clients_that_are_coming_are_ended_with_the_others() {
+    struct Last(Arc<OnceLock<ServerHandle>>, fn(&ServerHandle));
+
+    impl Protocol for Last {
+        fn connection_made(&mut self, _: &Transport) {
+            self.1(self.0.get().unwrap());
+        }
+    }
+
+    for end in [ServerHandle::close_clients, ServerHandle::abort_clients] {
+        guard(async {
+            let known = Arc::<OnceLock<_>>::default();
+            let its = known.clone();
+            let server = create_server(move || Last(its.clone(), end), ANY).await.unwrap();
+            let stream = client(port(&server));
+            assert!(known.set(server.handle()).is_ok());
+            let (_handle, _serving) = server.spawn();
+            assert_eq!(blocking(move || read_all(stream)).await, b"");
+        });
+    }
 }
 
 #[test]
