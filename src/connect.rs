@@ -4,6 +4,8 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::TcpStream;
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -117,7 +119,7 @@ pub fn connect_accepted_socket<P: StreamProtocol<Transport>>(
     connect_socket(protocol, socket)
 }
 
-/// A stream socket of std, async-io or socket2, or a descriptor of one.
+/// A stream socket of std, smol, async-io or socket2, or a descriptor of one.
 ///
 /// It cannot be implemented by hand.
 pub trait StreamSocket: sealed::IntoSocket {}
@@ -145,10 +147,13 @@ macro_rules! stream_socket {
 stream_socket!(Socket, |socket| socket);
 stream_socket!(TcpStream, |socket| socket.into());
 stream_socket!(Async<TcpStream>, |socket| socket.into_inner()?.into());
+stream_socket!(smol::net::TcpStream, |socket| socket::own(socket.into(), TcpStream::try_clone)?.into());
 #[cfg(unix)]
-stream_socket!(std::os::unix::net::UnixStream, |socket| socket.into());
+stream_socket!(UnixStream, |socket| socket.into());
 #[cfg(unix)]
-stream_socket!(Async<std::os::unix::net::UnixStream>, |socket| socket.into_inner()?.into());
+stream_socket!(Async<UnixStream>, |socket| socket.into_inner()?.into());
+#[cfg(unix)]
+stream_socket!(smol::net::unix::UnixStream, |socket| socket::own(socket.into(), UnixStream::try_clone)?.into());
 #[cfg(unix)]
 stream_socket!(std::os::fd::OwnedFd, |fd| fd.into());
 #[cfg(windows)]

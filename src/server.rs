@@ -3,7 +3,9 @@
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +22,7 @@ use crate::address::{Address, Empty};
 use crate::connect::{Options, stream_options};
 use crate::connection::Connection;
 use crate::info::Addr;
+use crate::io::socket::own;
 use crate::protocol::StreamProtocol;
 use crate::running::spawn as background;
 use crate::state::limits::WriteLimits;
@@ -199,12 +202,16 @@ macro_rules! listen_on_socket {
 }
 
 listen_on_socket!(Socket, |socket| Ok(socket));
-listen_on_socket!(std::net::TcpListener, |socket| Ok(socket.into()));
-listen_on_socket!(Async<std::net::TcpListener>, |socket| socket.into_inner().map(Socket::from));
+listen_on_socket!(TcpListener, |socket| Ok(socket.into()));
+listen_on_socket!(Async<TcpListener>, |socket| socket.into_inner().map(Socket::from));
+listen_on_socket!(smol::net::TcpListener, |socket| own(socket.into(), TcpListener::try_clone).map(Socket::from));
 #[cfg(unix)]
-listen_on_socket!(std::os::unix::net::UnixListener, |socket| Ok(socket.into()));
+listen_on_socket!(UnixListener, |socket| Ok(socket.into()));
 #[cfg(unix)]
-listen_on_socket!(Async<std::os::unix::net::UnixListener>, |socket| socket.into_inner().map(Socket::from));
+listen_on_socket!(Async<UnixListener>, |socket| socket.into_inner().map(Socket::from));
+#[cfg(unix)]
+listen_on_socket!(smol::net::unix::UnixListener, |socket| own(socket.into(), UnixListener::try_clone)
+    .map(Socket::from));
 
 /// A server to be made; made by [`create_server`].
 #[must_use = "nothing happens until it is awaited"]

@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+#[cfg(unix)]
+use std::os::unix::net::UnixDatagram;
 
 use async_io::Async;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -12,7 +14,7 @@ use crate::address::{Address, Empty};
 use crate::info::Addr;
 #[cfg(unix)]
 use crate::info::UnixAddr;
-use crate::io::socket::{adopt, reuse_port};
+use crate::io::socket::{adopt, own, reuse_port};
 
 /// A family of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +47,7 @@ impl Family {
     }
 }
 
-/// A datagram socket of std, async-io or socket2, or a descriptor of one.
+/// A datagram socket of std, smol, async-io or socket2, or a descriptor of one.
 ///
 /// It cannot be implemented by hand.
 pub trait DatagramSocket: sealed::IntoSocket {}
@@ -73,10 +75,13 @@ macro_rules! datagram_socket {
 datagram_socket!(Socket, |socket| socket);
 datagram_socket!(UdpSocket, |socket| socket.into());
 datagram_socket!(Async<UdpSocket>, |socket| socket.into_inner()?.into());
+datagram_socket!(smol::net::UdpSocket, |socket| own(socket.into(), UdpSocket::try_clone)?.into());
 #[cfg(unix)]
-datagram_socket!(std::os::unix::net::UnixDatagram, |socket| socket.into());
+datagram_socket!(UnixDatagram, |socket| socket.into());
 #[cfg(unix)]
-datagram_socket!(Async<std::os::unix::net::UnixDatagram>, |socket| socket.into_inner()?.into());
+datagram_socket!(Async<UnixDatagram>, |socket| socket.into_inner()?.into());
+#[cfg(unix)]
+datagram_socket!(smol::net::unix::UnixDatagram, |socket| own(socket.into(), UnixDatagram::try_clone)?.into());
 #[cfg(unix)]
 datagram_socket!(std::os::fd::OwnedFd, |fd| fd.into());
 #[cfg(windows)]

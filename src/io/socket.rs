@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::sync::Arc;
 
+use async_io::Async;
 use socket2::Socket;
 
 use super::errors::retry;
@@ -80,4 +82,12 @@ pub(crate) fn reuse_port(socket: &Socket) -> io::Result<()> {
 #[cfg(not(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))))]
 pub(crate) fn reuse_port(_: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "no SO_REUSEPORT on this platform"))
+}
+
+/// The socket that a type of smol shares with its clones: the same one if there are none, else another descriptor of it.
+pub(crate) fn own<T>(shared: Arc<Async<T>>, clone: impl FnOnce(&T) -> io::Result<T>) -> io::Result<T> {
+    match Arc::try_unwrap(shared) {
+        Ok(socket) => socket.into_inner(),
+        Err(shared) => clone(shared.get_ref()),
+    }
 }
