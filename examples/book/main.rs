@@ -9,18 +9,41 @@
 use std::io;
 use std::process::ExitCode;
 
+mod actor;
+#[cfg(unix)]
+mod child;
 mod client;
+mod datagrams;
 mod echo;
 mod flow;
 mod life;
+mod pitfalls;
+mod sockets;
+mod stop;
 mod sum;
+mod threads;
+mod tokio;
 
 /// A program of the book.
 type Program = fn() -> io::Result<()>;
 
 /// The programs, in the order of the chapters.
-const PROGRAMS: &[(&str, Program)] =
-    &[("life", life::main), ("echo", echo::main), ("client", client::main), ("flow", flow::main), ("sum", sum::main)];
+const PROGRAMS: &[(&str, Program)] = &[
+    ("life", life::main),
+    ("echo", echo::main),
+    ("client", client::main),
+    ("flow", flow::main),
+    ("sum", sum::main),
+    ("datagrams", datagrams::main),
+    ("sockets", sockets::main),
+    #[cfg(unix)]
+    ("child", child::main),
+    ("stop", stop::main),
+    ("actor", actor::main),
+    ("threads", threads::main),
+    ("tokio", tokio::main),
+    ("pitfalls", pitfalls::main),
+];
 
 fn main() -> ExitCode {
     let Some(name) = std::env::args().nth(1) else {

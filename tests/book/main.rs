@@ -2,6 +2,7 @@
 //!
 //! With `BOOK_UPDATE=1` in the environment, transcripts and drawings are written instead of compared.
 
+mod asyncio;
 mod check;
 mod example;
 mod lifecycle;

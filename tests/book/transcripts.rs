@@ -1,7 +1,7 @@
 //! The sessions that the chapters show.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::example::{command, output};
 use crate::snapshot::compare;
@@ -23,8 +23,8 @@ fn list() {
 }
 
 #[test]
-fn life() {
-    alone("life");
+fn programs_that_need_nobody() {
+    ["life", "datagrams", "sockets", "child", "actor", "threads", "tokio", "pitfalls"].into_iter().for_each(alone);
 }
 
 #[test]
@@ -42,16 +42,37 @@ fn echo_and_client() {
     compare("transcripts/echo.txt", &format!("{}serving on 127.0.0.1:8888\n{seen}\n", prompt(&["echo"])));
 }
 
-/// A server of the book on a free port, where the reader has 8888; ended when it is dropped.
-struct Server {
+#[cfg(unix)]
+#[test]
+fn a_server_that_stops() {
+    use std::io::Read;
+
+    let mut server = Server::start("stop");
+    let mut client = std::net::TcpStream::connect(&server.address).unwrap();
+    client.read_exact(&mut [0; 8]).unwrap();
+    let mut seen = vec!["serving on 127.0.0.1:8888".to_owned(), server.line()];
+    server.terminate();
+    seen.extend(server.lines.by_ref().map(Result::unwrap));
+    assert!(server.child.wait().unwrap().success());
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    compare("transcripts/stop.txt", &format!("{}{}\n", prompt(&["stop"]), seen.join("\n")));
+}
+
+/// A server on a free port, where the reader has 8888; ended when it is dropped.
+pub(crate) struct Server {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Server {
     fn start(name: &str) -> Self {
-        let mut child = command("book").args([name, "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+        Self::of(command("book").args([name, "127.0.0.1:0"]))
+    }
+
+    /// One that prints its address first.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut server = Self { child, lines, address: String::new() };
         let line = server.line();
@@ -61,6 +82,13 @@ impl Server {
 
     fn line(&mut self) -> String {
         self.lines.next().expect("a line").unwrap()
+    }
+
+    /// Asks it to stop.
+    #[cfg(unix)]
+    fn terminate(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 }
 
