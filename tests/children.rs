@@ -302,7 +302,8 @@ fn a_panic_harms_no_other_child() {
             let (other, running) =
                 subprocess_shell(Recorder::new().panicking_in(step), "echo x").await.unwrap().spawn();
             assert!(AssertUnwindSafe(running).catch_unwind().await.is_err(), "no panic in {step:?}");
-            assert!(other.is_closing());
+            // At the loss it has ended by itself already.
+            assert_eq!(other.is_closing(), step != Step::Lost, "{step:?}");
         }
         transport.stdin().unwrap().write("unharmed").ok().unwrap();
         let log = canary.await.log();

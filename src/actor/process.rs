@@ -228,15 +228,14 @@ impl ProcessActor {
     }
 
     fn poll_end(&mut self, receive: &mut dyn Receive<Processes>) -> Poll<()> {
+        if self.mailbox.stage() == Stage::Flushing {
+            self.shut_down();
+        }
         if self.exit.is_none() && self.pipes.is_empty() {
             self.mailbox.finish();
         }
         match self.mailbox.stage() {
-            Stage::Alive => Poll::Pending,
-            Stage::Flushing => {
-                self.shut_down();
-                Poll::Pending
-            }
+            Stage::Alive | Stage::Flushing => Poll::Pending,
             Stage::Leaving | Stage::Ended => {
                 self.lose(receive);
                 Poll::Ready(())
@@ -244,7 +243,7 @@ impl ProcessActor {
         }
     }
 
-    /// Carries `close()` out: kills the child. The pipes were closed by the handle; what keeps one open beyond the exit
+    /// Carries `close()` out: kills the child, or what is left of its group. The pipes were closed by the handle; what keeps one open beyond the exit
     /// is cut.
     fn shut_down(&mut self) {
         if !self.closed {
