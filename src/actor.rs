@@ -40,7 +40,7 @@ pub(crate) mod mailbox;
 mod models;
 #[cfg(unix)]
 pub(crate) mod process;
-mod queue;
+pub(crate) mod queue;
 pub(crate) mod read_side;
 pub(crate) mod stream;
 pub(crate) mod write_side;

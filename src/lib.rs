@@ -40,6 +40,8 @@
 //!   `resume_writing` are called.
 //! - [`actor::open`] gives the layer below: messages in, events out, without a protocol.
 //! - [`testing`] runs a protocol without a socket.
+//! - `capture` (Unix) runs a child and captures its output, with sinks, time limits, and a stop for all that it has
+//!   started.
 //!
 //! # What runs in the background
 //!
@@ -57,6 +59,8 @@
 
 pub mod actor;
 mod address;
+#[cfg(unix)]
+pub mod capture;
 mod connect;
 mod connection;
 mod datagram;

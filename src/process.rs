@@ -489,6 +489,13 @@ impl<P: SubprocessProtocol> Subprocess<P> {
     }
 }
 
+impl<P: SubprocessProtocol> Subprocess<P> {
+    /// Starts a child with these standard streams.
+    pub(crate) fn spawned(protocol: P, program: Program, streams: Streams, leads_group: bool) -> io::Result<Self> {
+        Spawn { protocol, program, streams, limits: WriteLimits::default(), leads_group }.build()
+    }
+}
+
 /// Starts a child with pipes, for the layer without protocols.
 pub(crate) fn open(command: impl IntoCommand) -> io::Result<(SubprocessTransport, ProcessActor)> {
     let (_, transport, actor) = Spawn::new((), command).spawn()?;

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions};
 use smol::future::FutureExt;
+use smol_transports::capture;
 use smol_transports::stats::stats;
 use smol_transports::{Pipe, Spawn, Stdio, SubprocessTransport, subprocess_exec, subprocess_shell};
 
@@ -365,6 +366,37 @@ async fn cat_within(limit: u64) -> io::Result<()> {
     let log = child?.await.log();
     assert_eq!(log.text(Pipe::Stdout), "text");
     Ok(())
+}
+
+fn captured(line: &str) -> capture::Run {
+    capture::run(Command::new("sh").args(["-c", line])).unchecked()
+}
+
+#[test]
+fn captures_leave_nothing() {
+    alone(async || {
+        for code in 0..100 {
+            let run =
+                captured(&format!("cat; exit {code}")).input("text").sink(capture::Writer::new(io::sink()).sink());
+            let captured = run.await.unwrap();
+            assert_eq!((captured.code(), captured.stdout().bytes()), (Some(code), &b"text"[..]));
+        }
+        assert_eq!(captured("sleep 1000 & exit 3").await.unwrap().held_pipes().len(), 2);
+    });
+}
+
+#[test]
+fn captures_that_are_dropped_leave_nothing() {
+    alone(async || {
+        let lines = ["sleep 1000 & sleep 1000", "trap '' TERM; sleep 1000 & sleep 1000; sleep 1000", "exit 0"];
+        let grace = Duration::from_millis(100);
+        let start = |line| captured(line).input("text").grace(grace).start().unwrap();
+        let mut runs: Vec<_> = lines.into_iter().cycle().take(21).map(start).collect();
+        for run in &mut runs {
+            smol::future::poll_once(run).await;
+        }
+        drop(runs);
+    });
 }
 
 /// Set for a test that collects every child of its process, and so must have that for itself.

@@ -100,6 +100,19 @@ impl Deadline {
         self.armed = Some(Box::new((at, timer)));
     }
 
+    /// Waits for another deadline, if any: wakes the task at `at` or before, once.
+    #[cfg(unix)]
+    pub(crate) fn wait_until(&mut self, at: Option<Instant>, cx: &mut Context<'_>) {
+        let Some(at) = at else { return self.disarm() };
+        if self.armed.as_ref().is_none_or(|armed| armed.0 > at) {
+            self.set(at);
+        }
+        if self.has_passed(cx) {
+            self.disarm();
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Waits for nothing.
     #[cfg(unix)]
     pub(crate) fn disarm(&mut self) {

@@ -1,12 +1,15 @@
 //! What can be started.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::iter::once;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use super::stdio::Streams;
 use crate::io::child::{Spawned, system};
+use crate::io::clock::Clock;
 use crate::testing::Script;
 
 /// A command of std or of async-process, or the script of a test. It cannot be implemented by hand.
@@ -28,6 +31,25 @@ pub enum Program {
 }
 
 impl Program {
+    /// What time limits go by.
+    pub(crate) fn clock(&self) -> Clock {
+        match self {
+            Self::Script(script) => script.time(),
+            Self::Std(_) | Self::AsyncProcess(_) => Clock::System,
+        }
+    }
+
+    /// The command as one would type it.
+    pub(crate) fn name(&self) -> String {
+        let words: Vec<&OsStr> = match self {
+            Self::Std(command) => once(command.get_program()).chain(command.get_args()).collect(),
+            Self::AsyncProcess(command) => once(command.get_program()).chain(command.get_args()).collect(),
+            Self::Script(_) => return "script".to_owned(),
+        };
+        let words: Vec<_> = words.into_iter().map(|word| quote(&word.to_string_lossy())).collect();
+        words.join(" ")
+    }
+
     pub(crate) fn spawn(self, streams: Streams, leads_group: bool) -> io::Result<Spawned> {
         let command = match self {
             Self::Script(script) => return script.spawn(streams.leads()?),
@@ -46,6 +68,15 @@ impl Program {
         let (command, ends) = streams.prepare(command)?;
         system::spawn(command, ends)
     }
+}
+
+/// A word as a shell reads it.
+fn quote(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 impl fmt::Debug for Program {

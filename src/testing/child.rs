@@ -17,7 +17,7 @@ use crate::protocol::Pipe;
 /// A child that is no process: it plays a script, step by step, in the place of a command.
 ///
 /// Whatever starts a child takes it: [`subprocess_exec`](crate::subprocess_exec),
-/// [`actor::open_process`](crate::actor::open_process). What runs then is the
+/// [`actor::open_process`](crate::actor::open_process), [`capture::run`](crate::capture::run). What runs then is the
 /// same code as for a process of the system. The steps are taken in their order, each when what was written before it
 /// has been read; a [`wait`](Self::wait) goes by the [`clock`](Self::clock). [`child`](Self::child) gives a handle that
 /// does the same things by hand, at once, and tells what has become of it.
@@ -58,6 +58,7 @@ use crate::protocol::Pipe;
 pub struct Script {
     child: ScriptedChild,
     halves: [Halves; 3],
+    clock: clock::Clock,
 }
 
 impl Script {
@@ -66,12 +67,13 @@ impl Script {
         let (stage, halves) = Stage::new();
         let far = |pipe| stage.pipe(pipe).unwrap_or_else(|| memory::halves().1);
         let pipes = [far(Pipe::Stdin), far(Pipe::Stdout), far(Pipe::Stderr)];
-        Self { child: ScriptedChild { stage, pipes }, halves }
+        Self { child: ScriptedChild { stage, pipes }, halves, clock: clock::Clock::System }
     }
 
-    /// The clock that it waits by, instead of the system's.
-    pub fn clock(self, clock: &Clock) -> Self {
-        self.child.stage.set_clock(clock::Clock::Manual(clock.0.clone()));
+    /// The clock that it waits by, and that the time limits of a run go by, instead of the system's.
+    pub fn clock(mut self, clock: &Clock) -> Self {
+        self.clock = clock::Clock::Manual(clock.0.clone());
+        self.child.stage.set_clock(self.clock.clone());
         self
     }
 
@@ -132,6 +134,10 @@ impl Script {
     fn step(self, step: Step) -> Self {
         self.child.stage.push(step);
         self
+    }
+
+    pub(crate) fn time(&self) -> clock::Clock {
+        self.clock.clone()
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "as for a process of the system")]

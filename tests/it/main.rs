@@ -3,6 +3,8 @@
 mod actor;
 mod bad_input;
 mod bridge;
+#[cfg(unix)]
+mod capture;
 mod close;
 mod common;
 mod connect;

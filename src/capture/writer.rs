@@ -1,0 +1,285 @@
+//! Sinks that write where writing may block: files and terminals.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use event_listener::{Event, EventListener};
+
+use super::lines::{Line, LongLines, lines};
+use super::sink::{Chunk, Sink};
+use crate::actor::delivery::{guarded, panic_text};
+
+/// Bytes that may wait to be written before the children have to.
+const ROOM: usize = 256 * 1024;
+
+/// Writes what children put out to something that may block, as a file, a terminal, or a pipe to a pager.
+///
+/// Cheap to clone. Many sinks can be made of one writer, for one child or for many: what each hands over at once stays
+/// together, so lines never tear. The writing is done on a thread of the [blocking] crate, while there is something to
+/// write; one that is slow holds up the children, not the executor.
+///
+/// [blocking]: https://docs.rs/blocking
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::process::Command;
+///
+/// use futures_lite::future;
+/// use smol_transports::capture::{self, Writer};
+///
+/// # smol::block_on(async {
+/// let terminal = Writer::stdout();
+/// let build = capture::run(Command::new("make")).merged().sink(terminal.prefixed("[make] "));
+/// let test = capture::run(Command::new("cargo").arg("test")).merged().sink(terminal.prefixed("[test] "));
+/// future::try_zip(build.into_future(), test.into_future()).await?;
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # use std::future::IntoFuture;
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct Writer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something was written.
+    progress: Event,
+}
+
+struct State {
+    waiting: Vec<u8>,
+    /// None while a thread is writing.
+    out: Option<Box<dyn Write + Send>>,
+    /// Why nothing is written any more.
+    error: Option<Failed>,
+}
+
+/// An error that every sink of the writer is told.
+#[derive(Clone, Debug)]
+struct Failed {
+    kind: io::ErrorKind,
+    text: String,
+}
+
+impl Writer {
+    /// One that writes to `out`, and flushes it whenever nothing more is to be written.
+    pub fn new(out: impl Write + Send + 'static) -> Self {
+        let state = State { waiting: Vec::new(), out: Some(Box::new(out)), error: None };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), progress: Event::new() }) }
+    }
+
+    /// One that writes to the standard output of this process.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self::new(io::stdout())
+    }
+
+    /// One that writes to the standard error of this process.
+    #[must_use]
+    pub fn stderr() -> Self {
+        Self::new(io::stderr())
+    }
+
+    /// A sink that writes the output as it is.
+    #[must_use]
+    pub fn sink(&self) -> impl Sink + use<> {
+        WriterSink { shared: self.shared.clone(), listener: None }
+    }
+
+    /// A sink that writes whole lines, each behind a prefix. Lines of more than 64 KiB are split.
+    #[must_use]
+    pub fn prefixed(&self, prefix: &str) -> impl Sink + use<> {
+        const LONG: LongLines = LongLines::Split(64 * 1024);
+        let prefix = prefix.to_owned();
+        self.lines(LONG, move |line, out| {
+            out.extend_from_slice(prefix.as_bytes());
+            out.extend_from_slice(line.data);
+            out.push(b'\n');
+        })
+    }
+
+    /// A sink that writes what `format` appends for each line.
+    #[must_use]
+    pub fn lines<F>(&self, long: LongLines, mut format: F) -> impl Sink + use<F>
+    where
+        F: FnMut(&Line<'_>, &mut Vec<u8>) + Send,
+    {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let collected = text.clone();
+        let lines = lines(long, move |line: Line<'_>| {
+            format(&line, &mut collected.lock().unwrap_or_else(PoisonError::into_inner));
+        });
+        Formatted { lines, text, out: WriterSink { shared: self.shared.clone(), listener: None } }
+    }
+
+    /// Writes something in its order, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Why an earlier write has failed: after that nothing is written any more.
+    pub fn write(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
+        self.shared.write(data.as_ref())
+    }
+
+    /// Waits until all is written that was handed over before.
+    ///
+    /// # Errors
+    ///
+    /// Why a write has failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was handed over is written all the same.
+    pub async fn flush(&self) -> io::Result<()> {
+        let mut sink = WriterSink { shared: self.shared.clone(), listener: None };
+        futures_lite::future::poll_fn(|cx| sink.poll_finish(cx)).await
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(self: &Arc<Self>, data: &[u8]) -> io::Result<()> {
+        let mut state = self.lock();
+        state.check()?;
+        state.waiting.extend_from_slice(data);
+        if state.waiting.is_empty() {
+            return Ok(());
+        }
+        let out = state.out.take();
+        drop(state);
+        if let Some(out) = out {
+            let shared = self.clone();
+            smol::unblock(move || shared.write_out(out)).detach();
+        }
+        Ok(())
+    }
+
+    /// Writes until nothing is left, on a thread that may block.
+    fn write_out(&self, mut out: Box<dyn Write + Send>) {
+        loop {
+            let waiting = std::mem::take(&mut self.lock().waiting);
+            let step = || if waiting.is_empty() { out.flush() } else { out.write_all(&waiting) };
+            let written = guarded(step).unwrap_or_else(|payload| {
+                Err(io::Error::other(format!("the writer panicked: {}", panic_text(&payload))))
+            });
+            let mut state = self.lock();
+            if let Err(err) = written {
+                state.error = Some(Failed { kind: err.kind(), text: err.to_string() });
+                state.waiting = Vec::new();
+            }
+            if state.waiting.is_empty() && waiting.is_empty() {
+                state.out = Some(out);
+                drop(state);
+                self.progress.notify(usize::MAX);
+                return;
+            }
+            drop(state);
+            self.progress.notify(usize::MAX);
+        }
+    }
+}
+
+impl State {
+    fn check(&self) -> io::Result<()> {
+        match &self.error {
+            Some(Failed { kind, text }) => Err(io::Error::new(*kind, text.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+struct WriterSink {
+    shared: Arc<Shared>,
+    listener: Option<Pin<Box<EventListener>>>,
+}
+
+impl WriterSink {
+    /// Waits until `condition` holds.
+    fn poll_until(&mut self, cx: &mut Context<'_>, condition: impl Fn(&State) -> bool) -> Poll<()> {
+        loop {
+            if condition(&self.shared.lock()) {
+                self.listener = None;
+                return Poll::Ready(());
+            }
+            match &mut self.listener {
+                None => self.listener = Some(Box::pin(self.shared.progress.listen())),
+                Some(listener) => {
+                    if Future::poll(listener.as_mut(), cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.listener = None;
+                }
+            }
+        }
+    }
+}
+
+impl Sink for WriterSink {
+    fn chunk(&mut self, chunk: &Chunk<'_>) -> io::Result<()> {
+        self.shared.write(&chunk.data)
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_until(cx, |state| state.waiting.len() < ROOM || state.error.is_some())
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_idle = |state: &State| state.error.is_some() || (state.waiting.is_empty() && state.out.is_some());
+        self.poll_until(cx, is_idle).map(|()| self.shared.lock().check())
+    }
+}
+
+/// Lines that are put into another form before they are written.
+struct Formatted<L> {
+    lines: L,
+    /// What the lines have become; shared with the closure in `lines`.
+    text: Arc<Mutex<Vec<u8>>>,
+    out: WriterSink,
+}
+
+impl<L> Formatted<L> {
+    /// Hands over all the lines at once.
+    fn pass_on(&self) -> io::Result<()> {
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = if text.is_empty() { Ok(()) } else { self.out.shared.write(&text) };
+        text.clear();
+        passed
+    }
+}
+
+impl<L: Sink> Sink for Formatted<L> {
+    fn chunk(&mut self, chunk: &Chunk<'_>) -> io::Result<()> {
+        self.lines.chunk(chunk)?;
+        self.pass_on()
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.out.poll_ready(cx)
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let finished = self.lines.poll_finish(cx);
+        if let Err(err) = self.pass_on() {
+            return Poll::Ready(Err(err));
+        }
+        match finished {
+            Poll::Ready(Ok(())) => self.out.poll_finish(cx),
+            other => other,
+        }
+    }
+}
