@@ -1,5 +1,9 @@
 //! Runs the examples against each other and compares what they print.
 
+#[cfg(unix)]
+#[path = "examples/fanout.rs"]
+mod fanout;
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 #[cfg(unix)]

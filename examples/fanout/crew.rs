@@ -1,0 +1,147 @@
+//! All commands: so many at a time, until they are done or told to end.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use async_signal::{Signal, Signals};
+use futures_lite::{StreamExt, future};
+use smol::{LocalExecutor, Timer};
+use smol_transports::capture::Handle;
+
+use crate::args::Args;
+use crate::job::{Job, Outcome};
+use crate::report::Report;
+
+/// What the lanes, the signals and the progress line share.
+pub(crate) struct Crew {
+    pub(crate) args: Args,
+    pub(crate) report: Report,
+    pub(crate) start: Instant,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next: usize,
+    running: BTreeMap<usize, Handle>,
+    outcomes: Vec<Outcome>,
+    /// Nothing more is started.
+    stopping: bool,
+    interrupts: usize,
+}
+
+const INTERRUPTED: u8 = 130;
+
+/// Runs all commands; gives the exit code.
+pub(crate) async fn run(args: Args) -> u8 {
+    let report = Report::new(&args);
+    let crew = Rc::new(Crew { args, report, start: Instant::now(), state: RefCell::default() });
+    let executor = LocalExecutor::new();
+    let lanes: Vec<_> = (0..crew.args.jobs).map(|_| executor.spawn(crew.clone().lane())).collect();
+    let all = async {
+        for lane in lanes {
+            lane.await;
+        }
+    };
+    let besides = future::or(crew.clone().listen(), crew.clone().tick());
+    executor.run(future::or(all, besides)).await;
+    crew.finish().await
+}
+
+impl Crew {
+    /// Runs one command after another.
+    async fn lane(self: Rc<Self>) {
+        while let Some(job) = self.next_job() {
+            let outcome = job.run(&self).await;
+            self.state.borrow_mut().running.remove(&job.number);
+            let failed = outcome.code() != 0;
+            self.report.ended(&job, &outcome).await;
+            self.state.borrow_mut().outcomes.push(outcome);
+            if failed && !self.args.keep_going {
+                self.stop();
+            }
+        }
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let mut state = self.state.borrow_mut();
+        if state.stopping {
+            return None;
+        }
+        let command = self.args.commands.get(state.next)?;
+        state.next += 1;
+        Some(Job::new(state.next, command))
+    }
+
+    /// A command is running.
+    pub(crate) fn started(&self, job: &Job, handle: Handle) {
+        self.state.borrow_mut().running.insert(job.number, handle);
+    }
+
+    /// Starts nothing more, and asks what runs to end.
+    fn stop(&self) {
+        let mut state = self.state.borrow_mut();
+        state.stopping = true;
+        state.running.values().for_each(Handle::stop);
+    }
+
+    /// The first Ctrl-C asks, the others kill.
+    async fn listen(self: Rc<Self>) {
+        let mut signals = match Signals::new([Signal::Int, Signal::Term, Signal::Hup]) {
+            Ok(signals) => signals,
+            Err(err) => {
+                self.report.note(&format!("signals will not be passed on: {err}"));
+                return future::pending().await;
+            }
+        };
+        while let Some(Ok(_)) = signals.next().await {
+            let again = {
+                let mut state = self.state.borrow_mut();
+                state.interrupts += 1;
+                state.interrupts > 1
+            };
+            self.stop();
+            if again {
+                self.report.note("killing all commands");
+                self.state.borrow().running.values().for_each(Handle::kill);
+            } else {
+                self.report.note("asking all commands to end; once more kills them");
+            }
+        }
+    }
+
+    /// Keeps the progress line fresh.
+    async fn tick(self: Rc<Self>) {
+        const PERIOD: Duration = Duration::from_millis(100);
+        if !self.args.progress {
+            return future::pending().await;
+        }
+        loop {
+            Timer::after(PERIOD).await;
+            self.report.progress(&self.progress());
+        }
+    }
+
+    fn progress(&self) -> String {
+        let state = self.state.borrow();
+        let failed = state.outcomes.iter().filter(|outcome| outcome.code() != 0).count();
+        let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+        format!(
+            "{}/{} done, {} running{failed}, {:.0} s",
+            state.outcomes.len(),
+            self.args.commands.len(),
+            state.running.len(),
+            self.start.elapsed().as_secs_f64()
+        )
+    }
+
+    async fn finish(&self) -> u8 {
+        let mut outcomes = std::mem::take(&mut self.state.borrow_mut().outcomes);
+        outcomes.sort_by_key(|outcome| outcome.number);
+        self.report.summary(&self.args.commands, &outcomes, self.start.elapsed()).await;
+        let worst = outcomes.iter().map(Outcome::code).max().unwrap_or(0);
+        if self.state.borrow().interrupts > 0 { INTERRUPTED } else { worst }
+    }
+}

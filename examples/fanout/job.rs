@@ -1,0 +1,128 @@
+//! One command: how it is run, and what came of it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use smol_transports::capture::{self, Captured, End, Keep, Run, Writer};
+
+use crate::args::Show;
+use crate::crew::Crew;
+
+pub(crate) struct Job {
+    /// From 1 on.
+    pub(crate) number: usize,
+    pub(crate) command: String,
+    /// The program, for prefixes and files.
+    pub(crate) name: String,
+}
+
+/// What came of a command.
+pub(crate) struct Outcome {
+    pub(crate) number: usize,
+    pub(crate) name: String,
+    /// None if it could not be started, or not be captured.
+    pub(crate) captured: Result<Captured, String>,
+}
+
+impl Job {
+    pub(crate) fn new(number: usize, command: &str) -> Self {
+        let word = command.split_whitespace().find(|word| !word.contains('='));
+        let program = word.and_then(|word| Path::new(word).file_name()).unwrap_or_default().to_string_lossy();
+        let is_plain = |c: &char| c.is_alphanumeric() || "-_.".contains(*c);
+        let name: String = program.chars().filter(is_plain).take(16).collect();
+        let name = if name.is_empty() { "sh".to_owned() } else { name };
+        Self { number, command: command.to_owned(), name }
+    }
+
+    /// Runs it to its end.
+    pub(crate) async fn run(&self, crew: &Crew) -> Outcome {
+        let captured = match self.start(crew) {
+            Ok(capture) => {
+                crew.started(self, capture.handle());
+                crew.report.started(self, crew.start.elapsed());
+                capture.await
+            }
+            Err(err) => Err(err),
+        };
+        let captured = captured.map_err(|err| err.to_string());
+        Outcome { number: self.number, name: self.name.clone(), captured }
+    }
+
+    fn start(&self, crew: &Crew) -> io::Result<capture::Capture> {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(&self.command);
+        let mut run = capture::run(command).grace(crew.args.grace).unchecked().keep(self.keep(crew));
+        if let Some(limit) = crew.args.timeout {
+            run = run.limit(limit);
+        }
+        if let Some(limit) = crew.args.idle {
+            run = run.idle_limit(limit);
+        }
+        if !crew.args.split {
+            run = run.merged();
+        }
+        if let Some(dir) = &crew.args.logs {
+            run = self.log(run, dir, crew.args.split)?;
+        }
+        crew.report.watch(run, self, crew.start.elapsed()).start()
+    }
+
+    /// What is shown in the end must be kept until then; it has to fit into the memory.
+    fn keep(&self, crew: &Crew) -> Keep {
+        const BLOCK: usize = 8 * 1024 * 1024;
+        match crew.args.show {
+            Show::Blocks => Keep::Ends { head: BLOCK, tail: BLOCK },
+            Show::Failures => Keep::last(64 * 1024),
+            Show::Lines | Show::Raw | Show::Json => Keep::Nothing,
+        }
+    }
+
+    fn log(&self, run: Run, dir: &Path, split: bool) -> io::Result<Run> {
+        let log = |extension: &str| {
+            let path = dir.join(format!("{}-{}.{extension}", self.number, self.name));
+            let file = File::create(&path);
+            file.map_err(|err| io::Error::new(err.kind(), format!("{}: {err}", path.display()))).map(Writer::new)
+        };
+        if split {
+            return Ok(run.stdout_sink(log("out")?.sink()).stderr_sink(log("err")?.sink()));
+        }
+        Ok(run.sink(log("log")?.sink()))
+    }
+}
+
+impl Outcome {
+    /// As a shell counts, and `timeout` of the core utilities.
+    pub(crate) fn code(&self) -> u8 {
+        const TIMED_OUT: u8 = 124;
+        const NOT_STARTED: u8 = 127;
+        let Ok(captured) = &self.captured else { return NOT_STARTED };
+        if matches!(captured.end(), End::Limit | End::IdleLimit | End::FirstOutputLimit) {
+            return TIMED_OUT;
+        }
+        let status = captured.status();
+        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+        let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX);
+        if code == 0 && !captured.success() { 1 } else { code }
+    }
+
+    /// As a person would say it.
+    pub(crate) fn text(&self) -> String {
+        match &self.captured {
+            Ok(captured) => captured.to_string(),
+            Err(err) => err.clone(),
+        }
+    }
+
+    pub(crate) fn duration(&self) -> Duration {
+        self.captured.as_ref().map_or(Duration::ZERO, Captured::duration)
+    }
+
+    /// Bytes of output.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.captured.as_ref().map_or(0, |captured| captured.stdout().total() + captured.stderr().total())
+    }
+}

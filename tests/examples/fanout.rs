@@ -1,0 +1,264 @@
+//! The program `fanout`, from its command line to its exit code.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::command;
+
+fn fanout(args: &[&str]) -> Output {
+    command("fanout").args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The lines of commands, without their times.
+fn lines(output: &Output) -> Vec<String> {
+    let stdout = text(&output.stdout);
+    let lines = stdout.lines().filter_map(|line| {
+        let (time, rest) = line.split_once(' ')?;
+        let (whole, part) = time.split_once('.')?;
+        let is_time = part.len() == 3 && (whole.to_owned() + part).bytes().all(|byte| byte.is_ascii_digit());
+        (is_time && rest.starts_with('[')).then(|| rest.to_owned())
+    });
+    lines.collect()
+}
+
+/// Whether there is a process of that group that has not ended.
+fn has_members(group: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    processes.filter(|name| name.parse::<u32>().is_ok()).any(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<_> = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
+        matches!(fields[..], [state, _, of, ..] if of == group && !matches!(state, "Z" | "X"))
+    })
+}
+
+fn assert_gone(group: &str) {
+    let start = Instant::now();
+    while has_members(group) {
+        assert!(start.elapsed() < Duration::from_secs(50), "something of the group {group} is left");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn lines_have_times_and_names() {
+    let output = fanout(&["-j", "1", "echo one; printf two", "X=1 /bin/echo three; echo four >&2; exit 3"]);
+    assert_eq!(lines(&output), ["[1 echo] one", "[1 echo] two", "[2 echo] three", "[2 echo] four"]);
+    assert_eq!(output.status.code(), Some(3));
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("fanout: 2 echo: exit 3\n"), "{stdout}");
+    assert!(stdout.contains("  1 echo") && stdout.contains("1 ok, 1 failed, "), "{stdout}");
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn the_exit_code_is_the_worst() {
+    let code = |commands: &[&str]| {
+        let args = [&["-k", "--quiet"], commands].concat();
+        fanout(&args).status.code()
+    };
+    assert_eq!(code(&["true", "true"]), Some(0));
+    assert_eq!(code(&["exit 3", "exit 7", "exit 5"]), Some(7));
+    assert_eq!(code(&["exit 3", "kill -9 $$"]), Some(137));
+}
+
+#[test]
+fn a_failure_stops_the_rest_unless_it_is_to_go_on() {
+    let commands = ["-j", "2", "exit 3", "sleep 60", "echo never"];
+    let output = fanout(&commands);
+    let stdout = text(&output.stdout);
+    assert!(!stdout.contains("never") && stdout.contains("0 ok, 2 failed, 1 not started"), "{stdout}");
+    assert!(stdout.contains("SIGTERM after "), "{stdout}");
+    let output = fanout(&["--keep-going", "-j", "1", "exit 3", "echo always"]);
+    assert_eq!(lines(&output), ["[2 echo] always"]);
+}
+
+#[test]
+fn limits_stop_what_takes_too_long() {
+    let output = fanout(&["--timeout", "200ms", "echo begun; sleep 60"]);
+    assert_eq!(output.status.code(), Some(124));
+    assert!(text(&output.stdout).contains(" s: time limit"), "{}", text(&output.stdout));
+    let output = fanout(&["--idle", "0.2", "--grace", "100ms", "trap '' TERM; echo begun; sleep 60 & sleep 60"]);
+    assert_eq!(output.status.code(), Some(124));
+    assert!(text(&output.stdout).contains(" s: silent for too long"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn blocks_are_not_mixed() {
+    let talk = |name: &str| format!("for i in 1 2 3 4 5; do echo {name} $i; sleep 0.01; done");
+    let output = fanout(&["--group", "-j", "3", &talk("a"), &talk("b"), &talk("c")]);
+    let stdout = text(&output.stdout);
+    let order: String = stdout.lines().filter_map(|line| line.split_once("for] ")?.1.chars().next()).collect();
+    let blocks: BTreeSet<&str> = [&order[..5], &order[5..10], &order[10..15]].into();
+    assert_eq!(blocks, ["aaaaa", "bbbbb", "ccccc"].into());
+}
+
+#[test]
+fn quiet_shows_failures_only() {
+    let output = fanout(&["--quiet", "-k", "echo good", "echo bad; exit 1"]);
+    let stdout = text(&output.stdout);
+    assert!(!stdout.contains("] good") && stdout.contains("[2 echo] bad\n"), "{stdout}");
+}
+
+#[test]
+fn raw_lines_have_no_prefix() {
+    let stdout = text(&fanout(&["--raw", "echo alone"]).stdout);
+    assert_eq!(stdout, "alone\n");
+}
+
+#[test]
+fn json_has_an_object_for_each_event() {
+    let output = fanout(&["--json", "-j", "1", "--split", "echo out; sleep 0.1; echo err >&2; exit 4"]);
+    let stdout = text(&output.stdout);
+    let events: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let field = |name: &str| events.iter().map(|event| event[name].clone()).collect::<Vec<_>>();
+    assert_eq!(field("event"), ["start", "line", "line", "end", "summary"]);
+    assert_eq!(field("text")[1..3], ["out", "err"]);
+    assert_eq!(field("pipe")[1..3], ["stdout", "stderr"]);
+    assert_eq!(
+        (&events[3]["code"], &events[3]["status"], &events[3]["bytes"]),
+        (&json!(4), &json!("exit 4"), &json!(8))
+    );
+    assert_eq!((&events[4]["failed"], &events[4]["not_started"]), (&json!(1), &json!(0)));
+}
+
+#[test]
+fn logs_hold_all_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("new");
+    fanout(&["--logs", logs.to_str().unwrap(), "echo out; echo err >&2", "printf '%s' 'no end'"]);
+    assert_eq!(fs::read_to_string(logs.join("1-echo.log")).unwrap(), "out\nerr\n");
+    assert_eq!(fs::read_to_string(logs.join("2-printf.log")).unwrap(), "no end");
+    fanout(&["--split", "--logs", logs.to_str().unwrap(), "echo out; echo err >&2"]);
+    assert_eq!(fs::read_to_string(logs.join("1-echo.out")).unwrap(), "out\n");
+    assert_eq!(fs::read_to_string(logs.join("1-echo.err")).unwrap(), "err\n");
+}
+
+#[test]
+fn commands_come_from_standard_input() {
+    let mut child = command("fanout").args(["-j", "1"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"# two of them\necho one\n\n  echo two\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(lines(&output), ["[1 echo] one", "[2 echo] two"]);
+}
+
+#[test]
+fn a_wrong_use_is_explained() {
+    let error = |args: &[&str]| {
+        let output = fanout(args);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
+        text(&output.stderr)
+    };
+    assert!(error(&["--bogus"]).starts_with("fanout: invalid option '--bogus'\n"));
+    assert!(error(&["-j", "0", "true"]).contains("cannot parse argument \"0\""));
+    assert!(error(&["--timeout", "3 weeks", "true"]).contains("' weeks' is no unit of time"));
+    assert!(error(&["--color", "mauve", "true"]).contains("not 'mauve'"));
+    let output = fanout(&["--help"]);
+    assert!(output.status.success() && text(&output.stdout).contains("\nUsage: fanout "));
+}
+
+#[test]
+fn colors_are_those_of_the_name() {
+    let output = text(&fanout(&["--color", "always", "-j", "1", "echo a", "printf 'b\\n'", "echo c"]).stdout);
+    let colors: Vec<_> = output.lines().filter_map(|line| line.split_once("\x1b[")?.1.split_once('m')).collect();
+    assert_eq!(colors.len(), 3, "{output}");
+    assert_eq!(colors[0].0, colors[2].0);
+    assert!(!text(&fanout(&["echo a"]).stdout).contains('\x1b'));
+}
+
+/// (f)
+#[test]
+fn there_are_never_more_children_than_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display();
+    let line = format!("touch {path}/$$; ls {path} | wc -l; rm {path}/$$");
+    let args: Vec<_> = ["-j", "4", "--raw"].into_iter().chain(std::iter::repeat_n(&*line, 200)).collect();
+    let output = fanout(&args);
+    assert!(output.status.success());
+    let counts: Vec<u32> = text(&output.stdout).lines().filter_map(|line| line.trim().parse().ok()).collect();
+    assert_eq!(counts.len(), 200);
+    assert!(counts.iter().all(|count| (1..=4).contains(count)), "{counts:?}");
+}
+
+/// (c)
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_of_100_megabytes_keeps_the_memory_flat() {
+    let dir = tempfile::tempdir().unwrap();
+    let peak = |bytes: u32| {
+        let talk = format!("head -c {bytes} /dev/zero | tr '\\0' x");
+        // The parent of the shell is fanout.
+        let watch = "grep VmHWM /proc/$PPID/status";
+        let mut run = command("fanout");
+        run.args(["-j", "1", "--logs", dir.path().to_str().unwrap(), &talk, watch]);
+        assert!(run.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success());
+        assert_eq!(fs::metadata(dir.path().join("1-head.log")).unwrap().len(), u64::from(bytes));
+        let status = fs::read_to_string(dir.path().join("2-grep.log")).unwrap();
+        status.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let (flat, long) = (peak(1000), peak(100_000_000));
+    assert!(long < flat + 16 * 1024, "{long} KiB after 100 MB, {flat} KiB after 1 KB");
+}
+
+/// Runs it in a terminal: waits for each text, then types what belongs to it. What was shown, and the exit code.
+fn in_terminal(args: &[&str], steps: &Value) -> Option<(String, i32)> {
+    const PROGRAM: &str = include_str!("terminal.py");
+    let fanout = command("fanout").get_program().to_owned();
+    let run = Command::new("python3").arg("-c").arg(PROGRAM).arg(steps.to_string()).arg(fanout).args(args).output();
+    let Ok(output) = run else {
+        println!("skipped: no python3");
+        return None;
+    };
+    Some((String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code().unwrap()))
+}
+
+/// The number that a shell has told as its own.
+fn told(shown: &str) -> &str {
+    let (_, rest) = shown.split_once("group ").expect(shown);
+    rest.split_whitespace().next().unwrap()
+}
+
+#[test]
+fn a_terminal_has_colors_and_progress() {
+    let Some((shown, code)) = in_terminal(&["-j", "1", "echo one; sleep 1", "echo two"], &json!([])) else { return };
+    assert_eq!(code, 0);
+    assert!(shown.contains("\x1b[K0/2 done, 1 running, "), "{shown:?}");
+    assert!(shown.contains("[1 echo]\x1b[0m one\r\n") && shown.contains("[2 echo]\x1b[0m two\r\n"), "{shown:?}");
+    assert!(shown.contains("2 ok, 0 failed"), "{shown:?}");
+    let steps = json!({"env": {"NO_COLOR": "1"}, "steps": []});
+    let Some((shown, _)) = in_terminal(&["--no-progress", "echo one"], &steps) else { return };
+    assert!(!shown.contains('\x1b'), "{shown:?}");
+}
+
+#[test]
+fn ctrl_c_asks_all_groups_to_end() {
+    let line = "echo group $$; sleep 60 & sleep 60";
+    let steps = json!([["group ", "\u{3}"]]);
+    let Some((shown, code)) = in_terminal(&["--no-progress", "--color", "never", line, "sleep 60"], &steps) else {
+        return;
+    };
+    assert_eq!(code, 130);
+    assert!(shown.contains("fanout: asking all commands to end; once more kills them"), "{shown}");
+    assert!(shown.contains("SIGTERM after ") && shown.contains(" s: stopped\r\n"), "{shown}");
+    assert_gone(told(&shown));
+}
+
+#[test]
+fn a_second_ctrl_c_kills_them() {
+    let line = "trap '' TERM; echo group $$; sleep 60 & sleep 60; sleep 60; sleep 60";
+    let steps = json!([["group ", "\u{3}"], ["once more kills them", "\u{3}"]]);
+    let args = ["--no-progress", "--color", "never", "--grace", "50s", line];
+    let Some((shown, code)) = in_terminal(&args, &steps) else { return };
+    assert_eq!(code, 130);
+    assert!(shown.contains("fanout: killing all commands"), "{shown}");
+    assert!(shown.contains("SIGKILL after ") && shown.contains(" s: stopped, TERM ignored\r\n"), "{shown}");
+    assert_gone(told(&shown));
+}
