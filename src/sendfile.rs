@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -42,8 +42,8 @@ impl Transport {
     /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) at once if the transport is closing or closed.
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) at once after [`write_eof`](Self::write_eof).
     /// - The error of the file, if it is a directory, is not open for reading, or cannot be read any further. That
-    ///   concerns this future only: the transport stays open and goes on with what was written behind, so whoever must
-    ///   not leave the peer with a part of the file calls [`abort`](Self::abort).
+    ///   concerns this future only: the transport stays open and goes on with what was written behind. Where the peer
+    ///   must not be left with a part of the file, [`sendfile_exact`](Self::sendfile_exact) ends the transport.
     /// - The cause of the loss if the connection is lost before all was sent, or
     ///   [`BrokenPipe`](io::ErrorKind::BrokenPipe) if it was ended by [`abort`](Self::abort).
     ///
@@ -73,8 +73,40 @@ impl Transport {
     /// }
     /// ```
     pub fn sendfile(&self, file: impl Into<Arc<File>>, range: impl RangeBounds<u64>) -> SendFile {
+        self.queue_file(file.into(), &range, false)
+    }
+
+    /// [`sendfile`](Self::sendfile) for a peer that was promised all of `range`, as by a length that was written before
+    /// it: a file that ends too early, or cannot be read, ends the connection.
+    ///
+    /// Nothing that was written behind the file is sent then: the peer would take it for the rest of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the file ends before the range, or the error of the file:
+    /// both as the cause of the loss, so `connection_lost` is given them, and the future. Otherwise those of
+    /// [`sendfile`](Self::sendfile).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::fs::File;
+    /// use smol_transports::Transport;
+    ///
+    /// fn answer(transport: &Transport, file: File) -> std::io::Result<()> {
+    ///     let length = file.metadata()?.len();
+    ///     transport.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+    ///     transport.sendfile_exact(file, 0..length);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn sendfile_exact(&self, file: impl Into<Arc<File>>, range: Range<u64>) -> SendFile {
+        self.queue_file(file.into(), &range, true)
+    }
+
+    fn queue_file(&self, file: Arc<File>, range: &impl RangeBounds<u64>, exact: bool) -> SendFile {
         let report = Arc::new(Report::default());
-        let job = FileJob::new(file.into(), &range, report.clone());
+        let job = FileJob { exact, ..FileJob::new(file, range, report.clone()) };
         if let Err(err) = self.mailbox().queue(Job::SendFile(job)) {
             report.set(Err(err));
         }
@@ -82,7 +114,8 @@ impl Transport {
     }
 }
 
-/// How many bytes of a file were sent, once they are; made by [`Transport::sendfile`].
+/// How many bytes of a file were sent, once they are; made by [`Transport::sendfile`] and
+/// [`Transport::sendfile_exact`].
 ///
 /// # Dropping
 ///
@@ -143,6 +176,8 @@ pub(crate) struct FileJob {
     sent: u64,
     /// The system does not copy this file, so it is read.
     copying: bool,
+    /// A part of the range is not enough.
+    exact: bool,
     report: Arc<Report>,
 }
 
@@ -184,21 +219,23 @@ impl FileJob {
         };
         // Only of a regular file is it known that "would block" cannot be its own answer.
         let copying = !file.metadata().is_ok_and(|metadata| metadata.is_file());
-        Self { file, offset: start, left: end.saturating_sub(start), sent: 0, copying, report }
+        Self { file, offset: start, left: end.saturating_sub(start), sent: 0, copying, exact: false, report }
     }
 
     /// Sends one piece.
     ///
     /// # Errors
     ///
-    /// Those of the outlet; those of the file are reported and end the job only.
+    /// Those of the outlet; those of the file are reported and end the job only, unless it is to be exact.
     pub(crate) fn step(&mut self, outlet: &dyn Outlet) -> io::Result<Step> {
         if self.left == 0 {
             return Ok(self.finish(Ok(self.sent)));
         }
         match self.send(outlet) {
+            Ok(Sent { count: 0, .. }) if self.exact => Err(self.too_short()),
             Ok(Sent { count: 0, .. }) => Ok(self.finish(Ok(self.sent))),
             Ok(sent) => Ok(self.advance(&sent)),
+            Err(Failure::File(err)) if self.exact => Err(err),
             Err(Failure::File(err)) => Ok(self.finish(Err(err))),
             Err(Failure::Outlet(err)) if err.kind() == io::ErrorKind::WouldBlock => Ok(Step::Blocked),
             Err(Failure::Outlet(err)) => Err(err),
@@ -208,6 +245,11 @@ impl FileJob {
     fn finish(&self, answer: io::Result<u64>) -> Step {
         self.report.set(answer);
         Step::Done
+    }
+
+    fn too_short(&self) -> io::Error {
+        let text = format!("the file ended {} bytes before the range that was to be sent", self.left);
+        io::Error::new(io::ErrorKind::UnexpectedEof, text)
     }
 
     fn advance(&mut self, sent: &Sent) -> Step {

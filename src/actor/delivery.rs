@@ -119,9 +119,9 @@ impl<M: Messages> Delivery<'_, M> {
         }
     }
 
-    /// Whether reading is wanted, and there is room for what it brings.
+    /// Whether reading is wanted, and there is room for what it brings. What there is to tell comes first.
     pub(crate) fn wants_data(&mut self) -> bool {
-        self.view.wants_data && self.receive.has_room(self.waker)
+        self.view.wants_data && !self.view.has_news && self.receive.has_room(self.waker)
     }
 
     /// Sends what was gathered and tells what there is to tell; whether that was all.
@@ -132,6 +132,8 @@ impl<M: Messages> Delivery<'_, M> {
             let Some(news) = news else { return true };
             self.call(M::news(news));
         }
+        // As it is after the last callback, which may have paused the reading.
+        self.view = self.mailbox.look();
         false
     }
 

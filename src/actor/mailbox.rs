@@ -498,6 +498,10 @@ impl<W: SendSide> Mailbox<W> {
         }
     }
 
+    pub(crate) fn look(&self) -> View {
+        self.see(&mut self.lock())
+    }
+
     /// The actor wants to rest; whether it may. Else it must look at the view.
     pub(crate) fn park(&self, view: &mut View) -> bool {
         if view.is_quiet && self.flags.compare_exchange(POLLED, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {

@@ -4,10 +4,11 @@ use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use smol_transports::testing::{Clock, Memory, Peer, poll};
-use smol_transports::{Buffered, Connection, Protocol, Transport, WriteLimits, Written};
+use smol_transports::{Buffered, Connection, OnEof, Protocol, Transport, WriteLimits, Written};
 
 use crate::common::{Lcg, assert_same, pattern};
 use crate::recorder::{BufferedRecorder, Call, Log, Recorder};
@@ -503,4 +504,60 @@ fn a_pause_that_a_drop_left_untold_is_over() {
     drop(connection);
     assert_eq!(log.calls(), [Call::Made, Call::Lost(None)]);
     assert!(!transport.is_writing_paused());
+}
+
+/// Writes more whenever it may, and reads only while it may write.
+#[derive(Default)]
+struct Insatiable {
+    paused: bool,
+    resumes: usize,
+    /// Told although it had paused the reading.
+    told_while_paused: bool,
+    lost: bool,
+}
+
+impl Protocol for Insatiable {
+    fn eof_received(&mut self, _: &Transport) -> OnEof {
+        self.told_while_paused |= self.paused;
+        OnEof::Close
+    }
+
+    fn pause_writing(&mut self, transport: &Transport) {
+        self.paused = true;
+        transport.pause_reading();
+    }
+
+    fn resume_writing(&mut self, transport: &Transport) {
+        self.paused = false;
+        transport.resume_reading();
+        self.resumes += 1;
+        if self.resumes < 1000 {
+            // The first one is more than a callback may send by itself: from then on each write has to wait.
+            let size = if self.resumes == 1 { 9 << 20 } else { 100_000 };
+            transport.write(vec![0; size]);
+        }
+    }
+
+    fn connection_lost(&mut self, _: Option<io::Error>) {
+        self.lost = true;
+    }
+}
+
+/// Pauses and resumes follow each other for longer than one turn tells them.
+#[test]
+fn nothing_is_told_while_reading_is_paused_however_often_that_changes() {
+    let (mut connection, peer) = Memory::new(Insatiable::default()).connect();
+    peer.set_room(0);
+    connection.transport().write(vec![0; 100_000]);
+    assert!(poll(&mut connection).is_pending());
+    assert!(connection.protocol().paused);
+    peer.feed_eof();
+    peer.set_room(usize::MAX);
+    let ended = (0..1000).find_map(|_| match poll(&mut connection) {
+        Poll::Ready(protocol) => Some(protocol),
+        Poll::Pending => None,
+    });
+    let protocol = ended.expect("an end");
+    assert!(!protocol.told_while_paused, "after {} resumes", protocol.resumes);
+    assert!(protocol.lost && protocol.resumes > 100, "after {} resumes", protocol.resumes);
 }

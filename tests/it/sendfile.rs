@@ -417,6 +417,53 @@ fn a_file_that_shrinks_is_shorter() {
     assert!(poll(&mut connection).is_ready());
 }
 
+/// The peer was promised more: what is written behind must not be taken for the rest of the file.
+#[test]
+fn an_exact_file_that_shrinks_ends_the_connection() {
+    let (mut connection, peer, transport) = memory();
+    let shared = Arc::new(file(b"content"));
+    let sent = transport.sendfile_exact(shared.clone(), 0..7);
+    peer.set_room(4);
+    assert!(poll(&mut connection).is_pending());
+    transport.write("behind");
+    shared.set_len(5).expect("shrunk");
+    peer.set_room(usize::MAX);
+    assert!(matches!(poll(&mut connection), Poll::Ready(idle) if idle.lost == Some(Some(ErrorKind::UnexpectedEof))));
+    assert_eq!(peer.take_written(), b"conte");
+    let err = now(sent).expect_err("a lost connection");
+    assert_eq!(err.to_string(), "the file ended 2 bytes before the range that was to be sent");
+}
+
+#[test]
+fn an_exact_file_is_sent_as_any_other() {
+    let (mut connection, peer, transport) = memory();
+    let sent = [
+        transport.sendfile_exact(file(b"content"), 0..7),
+        transport.sendfile_exact(file(b"content"), 3..4),
+        transport.sendfile_exact(file(b"content"), 7..7),
+    ];
+    transport.close();
+    assert!(matches!(poll(&mut connection), Poll::Ready(idle) if idle.lost == Some(None)));
+    assert_eq!(peer.take_written(), b"contentt");
+    assert_eq!(sent.map(|sent| now(sent).expect("sent")), [7, 1, 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_exact_file_that_cannot_be_read_ends_the_connection() {
+    run(async {
+        let (near, far) = tcp_pair();
+        let connection = connect_socket(Idle::default(), near).await?;
+        let transport = connection.transport().clone();
+        let sent = transport.sendfile_exact(File::open("/")?, 0..10);
+        transport.write("behind");
+        assert_eq!(connection.await.lost, Some(Some(ErrorKind::IsADirectory)));
+        assert_eq!(kind_of(sent.await), ErrorKind::IsADirectory);
+        assert_eq!(read_all(far).await?, b"");
+        Ok(())
+    });
+}
+
 #[test]
 fn a_waiting_task_is_woken() {
     run(async {
