@@ -4,8 +4,10 @@
 //! it ends. A transport does the rest: it owns the socket, buffers what cannot be sent yet, and tells the protocol when
 //! to stop writing and when to go on.
 //!
-//! ```no_run
-//! use smol_transports::{Protocol, Transport, create_server};
+//! ```
+//! use std::io;
+//!
+//! use smol_transports::{Protocol, Transport, create_connection, create_server};
 //!
 //! struct Echo;
 //!
@@ -24,9 +26,36 @@
 //!     }
 //! }
 //!
-//! fn main() -> std::io::Result<()> {
+//! #[derive(Default)]
+//! struct Client {
+//!     answer: Vec<u8>,
+//! }
+//!
+//! impl Protocol for Client {
+//!     fn connection_made(&mut self, transport: &Transport) {
+//!         transport.write("Hello World!\n");
+//!     }
+//!
+//!     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+//!         self.answer.extend_from_slice(data);
+//!         if self.answer.ends_with(b"\n") {
+//!             transport.close();
+//!         }
+//!     }
+//! }
+//!
+//! fn main() -> io::Result<()> {
 //!     smol::block_on(async {
-//!         create_server(|| Echo, "127.0.0.1:8888").await?.serve_forever().await
+//!         let server = create_server(|| Echo, "127.0.0.1:0").await?;
+//!         let address = server.local_addr()?;
+//!         let (handle, serving) = server.spawn();
+//!
+//!         // The first await connects, the second one runs the connection to its end.
+//!         let client = create_connection(Client::default(), address).await?.await;
+//!         assert_eq!(client.answer, b"Hello World!\n");
+//!
+//!         handle.close();
+//!         serving.await
 //!     })
 //! }
 //! ```
@@ -42,6 +71,8 @@
 //! - [`testing`] runs a protocol without a socket.
 //! - `capture` (Unix) runs a child and captures its output, with sinks, time limits, and a stop for all that it has
 //!   started.
+//!
+//! Every name of asyncio can be searched for here. The repository has a book that begins at the beginning.
 //!
 //! # What runs in the background
 //!
@@ -118,6 +149,21 @@ pub use stream::{ConnectStream, IoStream, connect_stream};
 pub use transport::{ReadTransport, Transport, WriteTransport};
 #[cfg(unix)]
 pub use unix::{ConnectUnix, create_unix_connection, create_unix_server};
+
+/// Longer documents: the reasons, the inside, and what has changed.
+#[cfg(doc)]
+pub mod _documentation {
+    #[doc = "[ARCHITECTURE.md]: crate::_documentation::architecture"]
+    #[doc = ""]
+    #[doc = include_str!("../DESIGN.md")]
+    pub mod design {}
+
+    #[doc = include_str!("../ARCHITECTURE.md")]
+    pub mod architecture {}
+
+    #[doc = include_str!("../CHANGELOG.md")]
+    pub mod changelog {}
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -51,6 +51,7 @@ pub enum OnEof {
 ///     }
 /// }
 /// ```
+#[doc(alias = "BaseProtocol")]
 #[allow(unused_variables)]
 pub trait Protocol<T = Transport> {
     /// The connection is open; reading starts after this call.

@@ -38,6 +38,7 @@ pub(crate) trait Handle: 'static {
 /// once if nothing waits before it. Bytes that the system does not take wait in a buffer without limit: please stop
 /// when a write answers [`Written::Full`] or when `pause_writing` is called, and go on after `resume_writing` or
 /// [`drain`](Self::drain).
+#[doc(alias = "BaseTransport")]
 #[derive(Clone)]
 pub struct Transport {
     mailbox: Arc<Mailbox>,

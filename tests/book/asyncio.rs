@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::check::files;
 use crate::example::output;
 use crate::snapshot::sources;
 use crate::transcripts::Server;
@@ -39,11 +40,41 @@ fn the_server_in_python_answers_our_client() {
 #[test]
 fn the_table_has_every_name() {
     let table = fs::read_to_string(sources().join("asyncio.md")).unwrap();
-    let asked = python().map(|python| Command::new(python).args(["-c", NAMES]).output().unwrap());
-    let known = asked.map(|output| String::from_utf8(output.stdout).unwrap()).unwrap_or_default();
-    let known = known.split_whitespace().filter(|name| *name != "get_loop");
-    let missing: Vec<_> = known.chain(MORE.split_whitespace()).filter(|name| !names(&table, name)).collect();
+    let asked = asked();
+    let all = asked.split_whitespace().chain(MORE.split_whitespace());
+    let missing: Vec<_> = all.filter(|name| !names(&table, name)).collect();
     assert!(missing.is_empty(), "not in the table: {missing:?}");
+}
+
+#[test]
+fn the_reference_answers_to_every_name() {
+    let library = library();
+    // There is no loop.
+    let asked = asked();
+    let missing: Vec<_> =
+        asked.split_whitespace().filter(|name| *name != "get_loop" && !is_found(&library, name)).collect();
+    assert!(missing.is_empty(), "neither an item nor an alias: {missing:?}");
+}
+
+/// Whether a search for the name finds something.
+fn is_found(library: &str, name: &str) -> bool {
+    library.contains(&format!("alias = \"{name}\""))
+        || ["fn", "struct", "trait"].iter().any(|kind| {
+            let item = format!("{kind} {name}");
+            library.match_indices(&item).any(|(at, _)| library[at + item.len()..].starts_with(['(', '<', ' ', ';']))
+        })
+}
+
+/// The source of the library.
+fn library() -> String {
+    let sources = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    sources.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+/// What python3 says; nothing if there is none.
+fn asked() -> String {
+    let asked = python().map(|python| Command::new(python).args(["-c", NAMES]).output().unwrap());
+    asked.map(|output| String::from_utf8(output.stdout).unwrap()).unwrap_or_default()
 }
 
 /// Whether the text names it, as code.

@@ -297,7 +297,7 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 }
 
 /// All files below a directory, in order.
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap_or_else(|err| panic!("{}: {err}", directory.display())) {
         let path = entry.unwrap().path();
