@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 mod actor;
 #[cfg(unix)]
+mod capture;
+#[cfg(unix)]
 mod child;
 mod client;
 mod datagrams;
@@ -38,6 +40,8 @@ const PROGRAMS: &[(&str, Program)] = &[
     ("sockets", sockets::main),
     #[cfg(unix)]
     ("child", child::main),
+    #[cfg(unix)]
+    ("capture", capture::main),
     ("stop", stop::main),
     ("actor", actor::main),
     ("threads", threads::main),

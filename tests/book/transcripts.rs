@@ -24,7 +24,9 @@ fn list() {
 
 #[test]
 fn programs_that_need_nobody() {
-    ["life", "datagrams", "sockets", "child", "actor", "threads", "tokio", "pitfalls"].into_iter().for_each(alone);
+    ["life", "datagrams", "sockets", "child", "capture", "actor", "threads", "tokio", "pitfalls"]
+        .into_iter()
+        .for_each(alone);
 }
 
 #[test]
