@@ -328,8 +328,11 @@ impl<F> fmt::Debug for CreateServer<F> {
 
 /// A server: it accepts while one of its `serve_*` methods, or [`accept`](Self::accept), is polled.
 ///
-/// A panic in the factory or in a callback of a client ends that client only. Dropping the server closes the listening
-/// sockets; what becomes of the clients depends on where they run.
+/// A panic in the factory or in a callback of a client ends that client only.
+///
+/// # Dropping
+///
+/// Dropping the server closes the listening sockets; what becomes of the clients depends on where they run.
 #[must_use = "a server accepts only while it is polled"]
 pub struct Server<F> {
     factory: F,

@@ -122,7 +122,11 @@ const LOW: usize = HIGH / 2;
 ///
 /// It runs the connection itself while it is read, written or flushed, and can be split between two tasks. A write is
 /// refused while the transport is paused, and reading pauses while 128 KiB are unread. `poll_close` sends the end of
-/// file. Dropping it ends the connection as [`abort`](Transport::abort) does: flush before.
+/// file.
+///
+/// # Dropping
+///
+/// Dropping it ends the connection as [`abort`](Transport::abort) does: flush before.
 #[derive(Debug)]
 pub struct IoStream {
     connection: Connection<Inbox>,

@@ -1,9 +1,9 @@
 //! The programs of the book.
 //!
 //! Run one with `cargo run --example book NAME`; without a name it lists them. Each module is a program of its own, with
-//! a `main` that can be copied into a new project.
+//! a `main` and tests.
 
-#![allow(unreachable_pub, reason = "each module is a program, with a main that others can copy")]
+#![allow(unreachable_pub, reason = "each module is a program, with a main as others have it")]
 #![allow(dead_code, reason = "some listings are run by tests alone")]
 
 use std::io;

@@ -24,11 +24,12 @@ impl Protocol for Visit {
 // ANCHOR: main
 pub fn main() -> io::Result<()> {
     let address = super::arguments().next().unwrap_or_else(|| "127.0.0.1:8888".to_owned());
+    let asked_to_stop = stop_signal()?;
     smol::block_on(async {
         let server = create_server(|| Visit, address).close_timeout(Duration::from_secs(10)).await?;
         println!("serving on {}", server.local_addr()?);
         let (handle, serving) = server.spawn();
-        asked_to_stop().await?;
+        asked_to_stop.await?;
         println!("stopping");
         stop(&handle, Duration::from_secs(5)).await;
         serving.await
@@ -37,21 +38,20 @@ pub fn main() -> io::Result<()> {
 // ANCHOR_END: main
 
 // ANCHOR: signal
-/// Waits for Ctrl-C, or for whoever started the program to end it.
+/// Listens for Ctrl-C, and for whoever started the program to end it. From now on, not only when it is awaited.
 #[cfg(unix)]
-async fn asked_to_stop() -> io::Result<()> {
+fn stop_signal() -> io::Result<impl Future<Output = io::Result<()>>> {
     use async_signal::{Signal, Signals};
     use smol::stream::StreamExt;
 
     let mut signals = Signals::new([Signal::Int, Signal::Term])?;
-    signals.next().await.transpose()?;
-    Ok(())
+    Ok(async move { signals.next().await.transpose().map(drop) })
 }
 // ANCHOR_END: signal
 
 #[cfg(not(unix))]
-async fn asked_to_stop() -> io::Result<()> {
-    future::pending().await
+fn stop_signal() -> io::Result<impl Future<Output = io::Result<()>>> {
+    Ok(future::pending())
 }
 
 // ANCHOR: stop

@@ -155,6 +155,10 @@ impl Receive<Processes> for Inlet<ProcessEvent<'static>> {
 }
 
 /// The future that runs a child process; done after [`ProcessEvent::ConnectionLost`].
+///
+/// # Dropping
+///
+/// Dropping it kills the child, which is collected in the background; the loss is put into the stream.
 #[cfg(unix)]
 #[must_use = "an actor does nothing unless it is polled"]
 pub struct ProcessActor {
@@ -265,6 +269,10 @@ impl Receive<Datagrams> for Inlet<DatagramEvent<'static>> {
 }
 
 /// The future that moves the bytes; done after [`Event::ConnectionLost`].
+///
+/// # Dropping
+///
+/// Dropping it ends the connection as [`abort`](Transport::abort) does; `Event::ConnectionLost` is put into the stream.
 #[must_use = "an actor does nothing unless it is polled"]
 pub struct Actor {
     actor: StreamActor,
@@ -272,6 +280,10 @@ pub struct Actor {
 }
 
 /// The future that moves the datagrams; done after [`DatagramEvent::ConnectionLost`].
+///
+/// # Dropping
+///
+/// Dropping it ends the endpoint as [`abort`](DatagramTransport::abort) does; the loss is put into the stream.
 #[must_use = "an actor does nothing unless it is polled"]
 pub struct DatagramActor {
     actor: Core,

@@ -110,6 +110,10 @@ impl<E> Drop for Inlet<E> {
 }
 
 /// The events of a transport, in order; ends after the loss.
+///
+/// # Dropping
+///
+/// What arrives from then on is discarded; the transport goes on.
 #[derive(Debug)]
 #[must_use = "events that nobody takes stop the reading"]
 pub struct Events<E = Event<'static>>(Arc<Queue<E>>);
