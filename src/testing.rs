@@ -2,7 +2,8 @@
 //!
 //! [`Memory`] makes a real [`Connection`] whose other end is a [`Peer`]: feed it bytes in chosen pieces, end or break
 //! it, slow down the writing, read what was written. [`poll`] lets a connection do all it can do now, and [`finish`] runs
-//! it to its end. No thread, no socket, no time passes by itself: a [`Clock`] is moved by hand.
+//! it to its end; [`converse`] runs two protocols against each other. No thread, no socket, no time passes by itself: a
+//! [`Clock`] is moved by hand.
 //!
 //! # Examples
 //!
@@ -48,10 +49,12 @@ use crate::transport::Transport;
 
 #[cfg(unix)]
 mod child;
+mod converse;
 mod datagram;
 
 #[cfg(unix)]
 pub use child::{Script, ScriptedChild};
+pub use converse::converse;
 pub use datagram::{DatagramPeer, MemoryDatagram};
 
 /// An in-memory connection to be made.

@@ -64,7 +64,7 @@ pub fn main() -> io::Result<()> {
 mod tests {
     use std::time::Duration;
 
-    use smol_transports::testing::{Clock, Memory, Peer, finish, poll};
+    use smol_transports::testing::{Clock, Memory, Peer, converse, finish, poll};
     use smol_transports::{Connection, WriteLimits};
 
     use super::*;
@@ -155,6 +155,41 @@ mod tests {
         assert_eq!(lost.0.unwrap().kind(), io::ErrorKind::ConnectionReset);
     }
     // ANCHOR_END: broken
+
+    // ANCHOR: converse
+    /// Asks for one sum after the other, and hangs up after the last.
+    struct Asker {
+        questions: Vec<&'static str>,
+        answers: String,
+    }
+
+    impl Protocol for Asker {
+        fn connection_made(&mut self, transport: &Transport) {
+            self.ask(transport);
+        }
+
+        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+            self.answers += std::str::from_utf8(data).unwrap();
+            self.ask(transport);
+        }
+    }
+
+    impl Asker {
+        fn ask(&mut self, transport: &Transport) {
+            match self.questions.pop() {
+                Some(question) => drop(transport.write(question)),
+                None => transport.close(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_and_the_server_understand_each_other() {
+        let asker = Asker { questions: vec!["10 20\n", "1 2\n"], answers: String::new() };
+        let (asker, _sum) = converse(Memory::new(asker), Memory::new(Sum::default()));
+        assert_eq!(asker.answers, "3\n30\n");
+    }
+    // ANCHOR_END: converse
 
     // ANCHOR: clock
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use smol_transports::testing::{Clock, Memory, Peer, poll};
+use smol_transports::testing::{Clock, Memory, Peer, converse, poll};
 use smol_transports::{Buffered, Connection, OnEof, Protocol, Transport, WriteLimits, Written};
 
 use crate::common::{Lcg, assert_same, pattern};
@@ -560,4 +560,48 @@ fn nothing_is_told_while_reading_is_paused_however_often_that_changes() {
     let protocol = ended.expect("an end");
     assert!(!protocol.told_while_paused, "after {} resumes", protocol.resumes);
     assert!(protocol.lost && protocol.resumes > 100, "after {} resumes", protocol.resumes);
+}
+
+/// Finishes first and goes on reading, or waits for that and answers then.
+struct HalfClose {
+    asks: bool,
+    received: Vec<u8>,
+}
+
+impl Protocol for HalfClose {
+    fn connection_made(&mut self, transport: &Transport) {
+        if self.asks {
+            transport.write("question");
+            transport.write_eof().unwrap();
+        }
+    }
+
+    fn data_received(&mut self, _: &Transport, data: &[u8]) {
+        self.received.extend_from_slice(data);
+    }
+
+    fn eof_received(&mut self, transport: &Transport) -> OnEof {
+        if !self.asks {
+            transport.write("answer");
+        }
+        OnEof::Close
+    }
+}
+
+fn half_close(asks: bool) -> Memory<HalfClose> {
+    Memory::new(HalfClose { asks, received: Vec::new() })
+}
+
+#[test]
+fn a_conversation_has_half_closes() {
+    let (one, other) = converse(half_close(true), half_close(false));
+    assert_eq!((one.received.as_slice(), other.received.as_slice()), (&b"answer"[..], &b"question"[..]));
+    let (other, one) = converse(half_close(false), half_close(true));
+    assert_eq!((one.received.as_slice(), other.received.as_slice()), (&b"answer"[..], &b"question"[..]));
+}
+
+#[test]
+#[should_panic(expected = "neither has anything to say")]
+fn a_conversation_in_which_both_wait_panics() {
+    converse(half_close(false), half_close(false));
 }
