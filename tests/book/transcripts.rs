@@ -7,6 +7,7 @@ use crate::example::{command, output};
 use crate::snapshot::compare;
 
 /// A program without arguments that prints the same each time.
+#[cfg(unix)]
 fn alone(name: &str) {
     let text = format!("{}{}", prompt(&[name]), output("book", &[name]));
     compare(&format!("transcripts/{name}.txt"), &text);
@@ -17,11 +18,14 @@ fn prompt(args: &[&str]) -> String {
     format!("$ cargo run -q --example book{args}\n")
 }
 
+// Some of the programs are there on Unix only.
+#[cfg(unix)]
 #[test]
 fn list() {
     compare("transcripts/list.txt", &format!("{}{}", prompt(&[]), output("book", &[])));
 }
 
+#[cfg(unix)]
 #[test]
 fn programs_that_need_nobody() {
     ["life", "datagrams", "sockets", "child", "capture", "actor", "threads", "tokio", "pitfalls"]
