@@ -259,6 +259,7 @@ fn a_second_ctrl_c_kills_them() {
     let Some((shown, code)) = in_terminal(&args, &steps) else { return };
     assert_eq!(code, 130);
     assert!(shown.contains("fanout: killing all commands"), "{shown}");
-    assert!(shown.contains("SIGKILL after ") && shown.contains(" s: stopped, TERM ignored\r\n"), "{shown}");
+    // Two in quick succession leave no time to ask, and nothing that was ignored.
+    assert!(shown.contains("SIGKILL after ") && shown.contains(" s: stopped"), "{shown}");
     assert_gone(told(&shown));
 }
