@@ -21,6 +21,7 @@ use crate::deferred::sealed::Build;
 use crate::info::{Addr, ExtraInfo};
 use crate::io::{async_io as backend, socket};
 use crate::protocol::StreamProtocol;
+use crate::state::bounds::Bounds;
 use crate::state::limits::WriteLimits;
 use crate::transport::Transport;
 
@@ -164,7 +165,7 @@ fn check(socket: Socket) -> io::Result<Socket> {
     if socket.r#type()? != Type::STREAM {
         return invalid("a stream socket was expected");
     }
-    #[cfg(not(any(windows, target_os = "openbsd", target_os = "haiku", target_os = "cygwin")))]
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     if socket.is_listener().unwrap_or(false) {
         return invalid("the socket is listening, not connected");
     }
@@ -177,6 +178,7 @@ pub(crate) struct Options {
     pub(crate) delay: bool,
     pub(crate) keep_alive: bool,
     pub(crate) limits: WriteLimits,
+    pub(crate) bounds: Bounds,
     pub(crate) close_timeout: Option<Duration>,
 }
 
@@ -189,7 +191,8 @@ impl Options {
         prepare: impl FnOnce(ExtraInfo, &mut Setup) -> ExtraInfo,
     ) -> io::Result<Connection<P>> {
         let info = self.adopt(&socket)?;
-        let mut setup = Setup { limits: self.limits, close_timeout: self.close_timeout, ..Setup::default() };
+        let mut setup =
+            Setup { limits: self.limits, bounds: self.bounds, close_timeout: self.close_timeout, ..Setup::default() };
         let info = prepare(info, &mut setup);
         Ok(Connection::start(protocol, backend::halves(socket), info, setup))
     }
@@ -220,6 +223,7 @@ impl Options {
 macro_rules! stream_options {
     () => {
         $crate::connect::buffer_options!();
+        $crate::connect::bound_options!(options);
 
         /// Sends small segments at once (`TCP_NODELAY`); on by default.
         pub const fn nodelay(mut self, on: bool) -> Self {
@@ -254,6 +258,49 @@ macro_rules! buffer_options {
     };
 }
 pub(crate) use buffer_options;
+
+/// What a stream transport may not exceed; `$options` is the field that has them.
+macro_rules! bound_options {
+    ($options:ident) => {
+        /// How many bytes may wait to be sent. A write that leaves more than that waiting ends the connection:
+        /// `connection_lost` gets [`QuotaExceeded`](std::io::ErrorKind::QuotaExceeded). No limit by default.
+        ///
+        /// It is for protocols that do not heed `pause_writing`, and should be well above the high mark of
+        /// `write_limits`. What the system takes at once never counts, nor does a file that is sent.
+        pub const fn max_write_buffer(mut self, bytes: usize) -> Self {
+            self.$options.bounds.write_buffer = Some(bytes);
+            self
+        }
+
+        /// How long the connection may be idle. When nothing was received or sent for that long it is aborted, and
+        /// `connection_lost` gets [`TimedOut`](std::io::ErrorKind::TimedOut). No limit by default.
+        pub const fn idle_timeout(mut self, limit: std::time::Duration) -> Self {
+            self.$options.bounds.idle = Some(limit);
+            self
+        }
+
+        /// How long the peer may send nothing. When nothing was received for that long the connection is aborted, and
+        /// `connection_lost` gets [`TimedOut`](std::io::ErrorKind::TimedOut). No limit by default.
+        ///
+        /// The time runs while reading is wanted: not while it is paused, nor after the peer has finished.
+        pub const fn read_timeout(mut self, limit: std::time::Duration) -> Self {
+            self.$options.bounds.read = Some(limit);
+            self
+        }
+
+        /// How long the peer may take nothing. When something waits to be sent and nothing could be sent for that long
+        /// the connection is aborted, and `connection_lost` gets [`TimedOut`](std::io::ErrorKind::TimedOut). No limit
+        /// by default.
+        ///
+        /// A peer that takes a little from time to time is not stopped by it, nor one that does not read while nothing
+        /// waits.
+        pub const fn write_timeout(mut self, limit: std::time::Duration) -> Self {
+            self.$options.bounds.write = Some(limit);
+            self
+        }
+    };
+}
+pub(crate) use bound_options;
 
 /// A TCP connection to be opened; made by [`create_connection`].
 #[must_use = "nothing happens until it is awaited"]

@@ -222,6 +222,11 @@ impl FileJob {
         Self { file, offset: start, left: end.saturating_sub(start), sent: 0, copying, exact: false, report }
     }
 
+    /// Bytes that were sent so far.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Sends one piece.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Sans-IO: the rules of a transport without socket, clock or waker.
 
+pub(crate) mod bounds;
 pub(crate) mod datagrams;
 pub(crate) mod kind;
 pub(crate) mod lifecycle;

@@ -13,6 +13,7 @@ use bytes::{Buf, BytesMut};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::actor::stream::Setup;
+use crate::connect::bound_options;
 use crate::connection::Connection;
 use crate::deferred::Deferred;
 use crate::deferred::sealed::Build;
@@ -86,6 +87,8 @@ impl<P, S> ConnectStream<P, S> {
         self.setup.close_timeout = Some(limit);
         self
     }
+
+    bound_options!(setup);
 }
 
 impl<P, S> Build for ConnectStream<P, S>

@@ -39,6 +39,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::actor::stream::Setup;
+use crate::connect::bound_options;
 use crate::connection::Connection;
 use crate::info::{Addr, ExtraInfo};
 use crate::io::clock::{self, ManualClock};
@@ -96,6 +97,8 @@ impl<P: StreamProtocol<Transport>> Memory<P> {
         self.setup.close_timeout = Some(limit);
         self
     }
+
+    bound_options!(setup);
 
     /// The clock that time limits go by, instead of the system's.
     pub fn clock(mut self, clock: &Clock) -> Self {

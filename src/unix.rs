@@ -12,7 +12,7 @@ use async_io::Timer;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::connect::attempts::within;
-use crate::connect::{Connecting, Options, buffer_options};
+use crate::connect::{Connecting, Options, bound_options, buffer_options};
 use crate::connection::Connection;
 use crate::info::UnixAddr;
 use crate::io::errors::{retry, unless_blocked};
@@ -124,6 +124,7 @@ pub struct ConnectUnix<P> {
 
 impl<P> ConnectUnix<P> {
     buffer_options!();
+    bound_options!(options);
 
     /// How long it may take. No limit by default.
     pub const fn connect_timeout(mut self, limit: Duration) -> Self {

@@ -157,7 +157,7 @@ impl DatagramActor {
         receive: &'a mut dyn Receive<Datagrams>,
         waker: &'a Waker,
     ) -> Delivery<'a, Datagrams> {
-        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker, view: self.sight.view }
+        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker, view: self.sight.view, reads: 0 }
     }
 
     /// Sends what waits; whether all that there was to tell was told.
@@ -184,7 +184,7 @@ impl DatagramActor {
         }
         let waker = cx.waker();
         let payload = &mut self.payload;
-        let mut delivery = Delivery { mailbox: &self.mailbox, receive, payload, waker, view: *view };
+        let mut delivery = Delivery { mailbox: &self.mailbox, receive, payload, waker, view: *view, reads: 0 };
         let turn = poll_read(cx, source, &mut delivery);
         *view = delivery.view;
         turn.unwrap_or_else(|exc| {

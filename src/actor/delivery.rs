@@ -89,6 +89,8 @@ pub(crate) struct Delivery<'a, M: Messages = Streams> {
     pub(crate) waker: &'a Waker,
     /// As of the last settling.
     pub(crate) view: View,
+    /// What was received, in pieces.
+    pub(crate) reads: usize,
 }
 
 impl<M: Messages> Delivery<'_, M> {
@@ -168,6 +170,7 @@ impl<M: Messages> Delivery<'_, M> {
 impl Delivery<'_> {
     /// Delivers bytes; whether more are wanted.
     pub(crate) fn data(&mut self, data: &[u8]) -> Flow {
+        self.reads += 1;
         self.deliver(Event::DataReceived(Cow::Borrowed(data)));
         self.flow()
     }

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -330,6 +331,7 @@ impl<W: SendSide> Mailbox<W> {
     }
 
     /// Whether `connection_lost` has returned and the descriptor is closed.
+    #[cfg(unix)]
     pub(crate) fn is_buried(&self) -> bool {
         self.lock().buried
     }
@@ -445,6 +447,17 @@ impl Mailbox {
     /// The writer of a pipe has gone: `eof_received` follows, and then the end, whatever it answers.
     pub(crate) fn hang_up(&self) {
         self.post(|inner| inner.lifecycle.step(Input::HangUp));
+    }
+
+    /// When something was sent last, and since when something waits; None where nobody notes it.
+    pub(crate) fn send_times(&self) -> Option<(Instant, Option<Instant>)> {
+        self.lock().write.times()
+    }
+
+    /// A time limit has passed: that is the cause of the end, unless there is one already.
+    pub(crate) fn give_up(&self, exc: impl Fn() -> io::Error) {
+        self.abort(Some(exc()));
+        self.blame(exc());
     }
 
     /// The reader of a pipe has gone: that is an error only for what it has not read.
@@ -642,12 +655,23 @@ impl Inner<WriteSide> {
             let sent =
                 if self.polled || !self.write.is_direct() { self.write.gather(data) } else { self.write.send(data) };
             self.after_send(blocked, sent);
+            self.check_bounds();
             self.write.latch();
         }
         if !self.lifecycle.takes_writes() {
             return Written::Closed;
         }
         if self.write.marks().is_paused() { Written::Full } else { Written::Queued }
+    }
+
+    /// Ends if more waits than may. What the system takes is never too much.
+    fn check_bounds(&mut self) {
+        if self.write.check_bounds().is_err() {
+            self.settle();
+            if let Err(exc) = self.write.check_bounds() {
+                self.end(Some(Cause::new(exc)));
+            }
+        }
     }
 
     fn queue(&mut self, job: Job) -> io::Result<()> {

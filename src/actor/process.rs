@@ -200,7 +200,8 @@ impl ProcessActor {
     }
 
     fn delivery<'a>(&'a mut self, receive: &'a mut dyn Receive<Processes>) -> Delivery<'a, Processes> {
-        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker: Waker::noop(), view: View::NEW }
+        let payload = &mut self.payload;
+        Delivery { mailbox: &self.mailbox, receive, payload, waker: Waker::noop(), view: View::NEW, reads: 0 }
     }
 
     fn poll_pipes(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Processes>) {

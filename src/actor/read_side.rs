@@ -60,6 +60,7 @@ fn receive(cx: &mut Context<'_>, endpoint: &mut dyn Endpoint, delivery: &mut Del
         Poll::Pending => Ok(Poll::Pending),
         Poll::Ready(0) => Ok(Poll::Ready(Recv::Eof)),
         Poll::Ready(count) => {
+            delivery.reads += 1;
             delivery.deliver(Event::BufferUpdated(count));
             Ok(Poll::Ready(Recv::Idle))
         }

@@ -4,18 +4,20 @@ use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
 use super::delivery::{Delivery, Payload, Receive};
 use super::mailbox::{Mailbox, Sight, Stage};
 use super::read_side::{Turn, poll_read};
+use super::watch::Watch;
 use super::write_side::WriteSide;
 use crate::info::ExtraInfo;
 use crate::io::clock::{Clock, Deadline};
 use crate::io::{Endpoint, Halves};
 use crate::message::Event;
+use crate::state::bounds::Bounds;
 use crate::state::kind::Kind;
 use crate::state::limits::WriteLimits;
 use crate::stats;
@@ -28,6 +30,7 @@ const ROUNDS: usize = 16;
 pub(crate) struct Setup {
     pub(crate) kind: Kind,
     pub(crate) limits: WriteLimits,
+    pub(crate) bounds: Bounds,
     pub(crate) close_timeout: Option<Duration>,
     pub(crate) clock: Clock,
     /// Dropped when all is over.
@@ -42,7 +45,11 @@ pub(crate) struct StreamActor {
     /// Taken at the loss.
     endpoint: Option<Box<dyn Endpoint>>,
     reading: bool,
+    /// If there are time limits.
+    watch: Option<Box<Watch>>,
     close_timeout: Option<Duration>,
+    /// When closing takes too long; set when it begins.
+    late: Option<Instant>,
     deadline: Deadline,
     payload: Option<Payload>,
     guard: Option<Box<dyn Any + Send>>,
@@ -52,11 +59,16 @@ pub(crate) struct StreamActor {
 impl StreamActor {
     pub(crate) fn new(halves: Halves, info: ExtraInfo, setup: Setup) -> Self {
         let (endpoint, outlet) = halves;
+        let watch = Watch::new(setup.bounds, &setup.clock);
+        let times = watch.as_ref().map(|watch| watch.send_times());
+        let write = WriteSide::new(setup.kind, setup.limits, outlet).bounded(setup.bounds, times);
         Self {
-            mailbox: Arc::new(Mailbox::new(WriteSide::new(setup.kind, setup.limits, outlet), info)),
+            mailbox: Arc::new(Mailbox::new(write, info)),
             sight: Sight::NEW,
             endpoint: Some(endpoint),
             reading: true,
+            watch,
+            late: None,
             close_timeout: setup.close_timeout,
             deadline: Deadline::new(setup.clock),
             payload: None,
@@ -94,6 +106,10 @@ impl StreamActor {
                 if self.poll_end(cx, receive).is_ready() {
                     return Poll::Ready(());
                 }
+            }
+            if self.is_overdue(cx) {
+                self.lose(receive);
+                return Poll::Ready(());
             }
             if turn == Turn::Spent {
                 break;
@@ -136,7 +152,7 @@ impl StreamActor {
     }
 
     fn delivery<'a>(&'a mut self, receive: &'a mut dyn Receive, waker: &'a Waker) -> Delivery<'a> {
-        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker, view: self.sight.view }
+        Delivery { mailbox: &self.mailbox, receive, payload: &mut self.payload, waker, view: self.sight.view, reads: 0 }
     }
 
     fn settle(&mut self, cx: &Context<'_>, receive: &mut dyn Receive) {
@@ -165,6 +181,7 @@ impl StreamActor {
         let view = &mut self.sight.view;
         if view.wants_data != self.reading {
             self.reading = view.wants_data;
+            self.watch.iter_mut().for_each(|watch| watch.set_reading(view.wants_data));
             endpoint.set_reading(view.wants_data);
         }
         if !view.wants_data {
@@ -172,9 +189,12 @@ impl StreamActor {
         }
         let waker = cx.waker();
         let payload = &mut self.payload;
-        let mut delivery = Delivery { mailbox: &self.mailbox, receive, payload, waker, view: *view };
+        let mut delivery = Delivery { mailbox: &self.mailbox, receive, payload, waker, view: *view, reads: 0 };
         let turn = poll_read(cx, endpoint, &mut delivery);
         *view = delivery.view;
+        if delivery.reads > 0 {
+            self.watch.iter_mut().for_each(|watch| watch.received());
+        }
         turn.unwrap_or_else(|exc| {
             self.mailbox.abort(Some(exc));
             view.is_quiet = false;
@@ -207,8 +227,19 @@ impl StreamActor {
     /// Whether closing takes longer than it may.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(limit) = self.close_timeout else { return false };
-        self.deadline.arm(limit);
-        self.deadline.has_passed(cx)
+        self.late = self.late.or_else(|| self.deadline.clock().now().checked_add(limit));
+        self.late.is_some_and(|at| self.deadline.has_come(at, cx))
+    }
+
+    /// Whether one of the time limits has passed: then it has ended.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(watch) = &self.watch else { return false };
+        let Some((at, limit)) = watch.next(self.mailbox.send_times()) else { return false };
+        let has_passed = self.deadline.has_come(at, cx);
+        if has_passed {
+            self.mailbox.give_up(|| limit.to_error());
+        }
+        has_passed
     }
 
     fn lose(&mut self, receive: &mut dyn Receive) {

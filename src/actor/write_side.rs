@@ -2,13 +2,16 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::mailbox::SendSide;
+use super::watch::SendTimes;
 use crate::io::Outlet;
 use crate::io::errors::unless_blocked;
 use crate::sendfile::{FileJob, Step};
+use crate::state::bounds::Bounds;
 use crate::state::kind::Kind;
 use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
@@ -52,12 +55,38 @@ pub(crate) struct WriteSide {
     burst: usize,
     /// A job was done since `take_done`.
     done: bool,
+    bounds: Bounds,
+    /// If there are time limits.
+    times: Option<Box<SendTimes>>,
 }
 
 impl WriteSide {
     pub(crate) const fn new(kind: Kind, limits: WriteLimits, outlet: Option<Arc<dyn Outlet>>) -> Self {
         let outbox = Outbox::new(kind.marks(limits));
-        Self { kind, outbox, outlet, blocked: false, burst: 0, done: false }
+        Self { kind, outbox, outlet, blocked: false, burst: 0, done: false, bounds: Bounds::NONE, times: None }
+    }
+
+    pub(crate) fn bounded(mut self, bounds: Bounds, times: Option<Box<SendTimes>>) -> Self {
+        self.bounds = bounds;
+        self.times = times;
+        self
+    }
+
+    /// An error if more waits than may.
+    pub(crate) fn check_bounds(&self) -> io::Result<()> {
+        self.bounds.check_write_buffer(self.outbox.size())
+    }
+
+    /// When something was sent last, and since when something waits; None without time limits.
+    pub(crate) fn times(&self) -> Option<(Instant, Option<Instant>)> {
+        self.times.as_ref().map(|times| times.read())
+    }
+
+    /// Something was sent, if any, or queued.
+    fn note(&mut self, sent: bool) {
+        if let Some(times) = &mut self.times {
+            times.note(sent, !self.outbox.is_empty());
+        }
     }
 
     pub(crate) const fn kind(&self) -> Kind {
@@ -100,6 +129,7 @@ impl WriteSide {
             Chunk::Borrowed(data) => self.outbox.copy(data),
             Chunk::Shared(data) => self.outbox.share(data),
         }
+        self.note(false);
     }
 
     fn flush_bytes(&mut self) -> io::Result<()> {
@@ -115,23 +145,28 @@ impl WriteSide {
         self.blocked = blocked;
         self.burst += sent;
         self.outbox.sent(sent);
+        self.note(sent > 0);
         Ok(())
     }
 
     fn flush_eof(&mut self) -> io::Result<()> {
         self.outbox.done();
+        self.note(false);
         self.outlet.as_deref().map_or(Ok(()), Outlet::finish)
     }
 
     /// Does a part of the job that is due, if one is.
     fn work_on_job(&mut self) -> io::Result<()> {
         let Front::Job(Job::SendFile(job)) = self.outbox.front() else { return Ok(()) };
+        let before = job.sent();
         let step = self.outlet.as_deref().map_or(Ok(Step::Blocked), |outlet| job.step(outlet))?;
+        let sent = job.sent() > before;
         self.blocked = step == Step::Blocked;
         if step == Step::Done {
             self.outbox.done();
             self.done = true;
         }
+        self.note(sent);
         Ok(())
     }
 
@@ -139,6 +174,7 @@ impl WriteSide {
         let (sent, blocked) = try_send(self.outlet.as_deref(), slices)?;
         self.blocked = blocked;
         self.burst += sent;
+        self.note(sent > 0);
         Ok(sent)
     }
 }

@@ -81,6 +81,10 @@ impl Deadline {
         Self { clock, armed: None }
     }
 
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Sets the deadline `after` from now, unless one is set already.
     pub(crate) fn arm(&mut self, after: Duration) {
         if self.armed.is_some() {
@@ -101,7 +105,6 @@ impl Deadline {
     }
 
     /// Waits for another deadline, if any: wakes the task at `at` or before, once.
-    #[cfg(unix)]
     pub(crate) fn wait_until(&mut self, at: Option<Instant>, cx: &mut Context<'_>) {
         let Some(at) = at else { return self.disarm() };
         if self.armed.as_ref().is_none_or(|armed| armed.0 > at) {
@@ -113,8 +116,18 @@ impl Deadline {
         }
     }
 
+    /// Whether `at` has come; else the task is woken then or earlier, and asks again.
+    ///
+    /// A timer that is set for an earlier time is left alone: times that move on with each byte cost no timer then.
+    pub(crate) fn has_come(&mut self, at: Instant, cx: &mut Context<'_>) -> bool {
+        let has_come = self.clock.now() >= at;
+        if !has_come {
+            self.wait_until(Some(at), cx);
+        }
+        has_come
+    }
+
     /// Waits for nothing.
-    #[cfg(unix)]
     pub(crate) fn disarm(&mut self) {
         self.armed = None;
     }

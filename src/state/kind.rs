@@ -10,8 +10,10 @@ pub(crate) enum Kind {
     #[default]
     Duplex,
     /// The read end of a pipe.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no pipes"))]
     ReadPipe,
     /// The write end of a pipe.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no pipes"))]
     WritePipe,
 }
 

@@ -2,6 +2,7 @@
 
 mod actor;
 mod bad_input;
+mod bounds;
 mod bridge;
 #[cfg(unix)]
 mod capture;
