@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_executor::{Executor, LocalExecutor};
-use async_io::Async;
+use async_io::{Async, Timer};
 use futures_lite::future;
 use smol::Task;
 use socket2::Socket;
@@ -233,6 +233,13 @@ impl<F> CreateServer<F> {
         self
     }
 
+    /// How many clients may be connected at the same time. While there are so many, further ones are not accepted: they
+    /// wait in the backlog, or are refused by the system when that is full. No limit by default. 0 counts as 1.
+    pub const fn max_connections(mut self, clients: usize) -> Self {
+        self.listen_options.max_clients = if clients == 0 { 1 } else { clients };
+        self
+    }
+
     /// Binds although connections of an earlier server linger (`SO_REUSEADDR`); on by default except on Windows.
     pub const fn reuse_address(mut self, on: bool) -> Self {
         self.listen_options.reuse_address = on;
@@ -283,7 +290,7 @@ impl<F> IntoFuture for CreateServer<F> {
         let Self { factory, listen, listen_options, options, start_serving, report } = self;
         let bind = Box::pin(async move {
             let (sockets, guard) = listen.bind(&listen_options).await?;
-            let shared = Shared::new(sockets, guard, listen_options.backlog, report);
+            let shared = Shared::new(sockets, guard, &listen_options, report);
             if start_serving {
                 shared.start_serving()?;
             }
@@ -393,7 +400,8 @@ impl<F> Server<F> {
         if count == 0 {
             return Poll::Ready(None);
         }
-        for offset in 0..count {
+        let offsets = if state.is_full() { 0..0 } else { 0..count };
+        for offset in offsets {
             let index = (self.next + offset) % count;
             if let Poll::Ready(accepted) = state.listeners[index].poll_accept(cx) {
                 self.next = index + 1;
@@ -585,6 +593,65 @@ impl ServerHandle {
     /// Nothing is lost when the future is dropped.
     pub async fn wait_closed(&self) {
         self.shared.wait_closed().await;
+    }
+
+    /// Ends the server in good order within a time: how many clients had to be aborted.
+    ///
+    /// It stops listening at once, as [`close`](Self::close) does. Clients may finish by themselves for the first half
+    /// of the time; those who have not are closed then, so that what is buffered for them is sent; who is still there
+    /// when all of the time is over is aborted. It resolves as soon as the last client has gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the server closed, and the clients as they are.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_transports::{Protocol, create_server};
+    /// # struct Echo;
+    /// # impl Protocol for Echo {}
+    /// # smol::block_on(async {
+    /// let (handle, serving) = create_server(|| Echo, "127.0.0.1:0").await?.spawn();
+    /// // When it is to end, for instance after a signal:
+    /// let aborted = handle.shutdown(Duration::from_secs(10)).await;
+    /// assert_eq!(aborted, 0);
+    /// serving.await
+    /// # })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub async fn shutdown(&self, limit: Duration) -> usize {
+        self.close();
+        if self.has_closed_within(limit / 2).await {
+            return 0;
+        }
+        self.close_clients();
+        if self.has_closed_within(limit - limit / 2).await {
+            return 0;
+        }
+        let left = self.shared.count();
+        self.abort_clients();
+        self.wait_closed().await;
+        left
+    }
+
+    async fn has_closed_within(&self, limit: Duration) -> bool {
+        let closed = async {
+            self.wait_closed().await;
+            true
+        };
+        let late = async {
+            Timer::after(limit).await;
+            false
+        };
+        future::or(closed, late).await
+    }
+
+    /// How many clients there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.count()
     }
 
     /// Calls [`close`](Transport::close) on the transport of every client. The server goes on listening.

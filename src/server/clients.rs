@@ -9,7 +9,7 @@ use event_listener::Event as Notify;
 use slab::Slab;
 use socket2::Socket;
 
-use super::listener::Listener;
+use super::listener::{ListenOptions, Listener};
 use crate::info::Addr;
 use crate::transport::Transport;
 
@@ -33,6 +33,7 @@ pub(crate) struct State {
     clients: Slab<Client>,
     closed: bool,
     backlog: i32,
+    max_clients: usize,
     report: Report,
     /// Of the task that accepts.
     pub(crate) waker: Option<Waker>,
@@ -61,15 +62,23 @@ impl Farewell {
     }
 }
 
+impl State {
+    /// Whether there are as many clients as there may be. The task that accepts is woken when one goes.
+    pub(crate) fn is_full(&self) -> bool {
+        self.clients.len() >= self.max_clients
+    }
+}
+
 impl Shared {
-    pub(crate) fn new(bound: Vec<Socket>, guard: Guard, backlog: i32, report: Option<Report>) -> Self {
+    pub(crate) fn new(bound: Vec<Socket>, guard: Guard, options: &ListenOptions, report: Option<Report>) -> Self {
         let state = State {
             guard,
             bound,
             listeners: Vec::new(),
             clients: Slab::new(),
             closed: false,
-            backlog,
+            backlog: options.backlog,
+            max_clients: options.max_clients,
             report: report.unwrap_or_else(|| Arc::new(|err| eprintln!("smol-transports: {err}"))),
             waker: None,
         };
@@ -119,6 +128,11 @@ impl Shared {
         drop(sockets);
         waker.into_iter().for_each(Waker::wake);
         self.gone.notify(usize::MAX);
+    }
+
+    /// How many clients there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().clients.len()
     }
 
     /// Waits until it is closed and the last client has gone.
@@ -193,10 +207,12 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
+        let waker = if state.is_full() { state.waker.take() } else { None };
         let client = state.clients.try_remove(self.key);
         let last = state.closed && state.clients.is_empty();
         drop(state);
         drop(client);
+        waker.into_iter().for_each(Waker::wake);
         if last {
             self.shared.gone.notify(usize::MAX);
         }

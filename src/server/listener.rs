@@ -26,6 +26,8 @@ const SKIPS: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct ListenOptions {
     pub(crate) backlog: i32,
+    /// Clients at the same time.
+    pub(crate) max_clients: usize,
     pub(crate) reuse_address: bool,
     pub(crate) reuse_port: bool,
     pub(crate) v6_only: bool,
@@ -39,6 +41,7 @@ impl Default for ListenOptions {
         // On Windows the option would let two servers share a port by accident.
         Self {
             backlog: 1024,
+            max_clients: usize::MAX,
             reuse_address: cfg!(unix),
             reuse_port: false,
             v6_only: true,

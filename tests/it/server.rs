@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_executor::Executor;
 use async_io::Async;
@@ -15,7 +16,7 @@ use smol_transports::{
 };
 
 use crate::common::{
-    ANY, assert_same, blocking, client, guard, has_ipv6, patient, pattern, ping, read_all, read_exact,
+    ANY, PATIENCE, assert_same, blocking, client, guard, has_ipv6, patient, pattern, ping, read_all, read_exact,
 };
 use crate::recorder::{Call, Log, Recorder};
 
@@ -408,6 +409,134 @@ fn close_clients_sends_what_is_left_and_goes_on_listening() {
         drop(third);
         handle.close();
         handle.abort_clients();
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn no_more_clients_than_may_be_are_accepted() {
+    guard(async {
+        let server = create_server(echo, ANY).max_connections(2).await.unwrap();
+        let addr = port(&server);
+        let (handle, serving) = server.spawn();
+        let mut first = client(addr);
+        let mut second = client(addr);
+        assert_eq!((ping(&mut first, b"1"), ping(&mut second, b"2")), (b"1".into(), b"2".into()));
+        // They wait in the backlog.
+        let mut third = client(addr);
+        let mut fourth = client(addr);
+        third.write_all(b"3").unwrap();
+        fourth.write_all(b"4").unwrap();
+        for _ in 0..20 {
+            assert_eq!(ping(&mut first, b"1"), b"1");
+            assert_eq!(handle.connections(), 2);
+        }
+        drop(first);
+        assert_eq!(read_exact(&third, 1), b"3");
+        assert_eq!(handle.connections(), 2);
+        drop(third);
+        assert_eq!(read_exact(&fourth, 1), b"4");
+        // A server that is full can be closed.
+        handle.close();
+        drop((second, fourth));
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn a_place_is_free_again_whatever_has_ended_a_client() {
+    guard(async {
+        let factory = || {
+            Recorder::new(&Log::default()).on_data(|transport, data| match data {
+                b"panic" => panic!("as it was told"),
+                b"abort" => transport.abort(),
+                _ => transport.close(),
+            })
+        };
+        let server = create_server(factory, ANY).max_connections(1).on_error(drop).await.unwrap();
+        let addr = port(&server);
+        let (handle, serving) = server.spawn();
+        let clients = blocking(move || {
+            for end in [&b"panic"[..], b"abort", b"close", b"panic"] {
+                let mut stream = client(addr);
+                stream.write_all(end).unwrap();
+                // Whether it is reset depends on the end.
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        });
+        clients.await;
+        handle.close();
+        serving.await.unwrap();
+        assert_eq!(handle.connections(), 0);
+    });
+}
+
+#[test]
+fn accepting_by_hand_waits_while_there_are_enough() {
+    guard(async {
+        let mut server = create_server(echo, ANY).max_connections(0).await.unwrap();
+        let addr = port(&server);
+        let (_first, _second) = (client(addr), client(addr));
+        let connection = server.accept().await.unwrap();
+        assert!(future::poll_once(server.accept()).await.is_none());
+        let mut next = Box::pin(server.accept());
+        assert!(future::poll_once(&mut next).await.is_none());
+        drop(connection);
+        drop(next.await.unwrap());
+    });
+}
+
+#[test]
+fn a_shutdown_without_clients_is_done_at_once() {
+    guard(async {
+        let (addr, handle, serving) = serving(ANY).await;
+        assert_eq!(handle.shutdown(PATIENCE * 100).await, 0);
+        serving.await.unwrap();
+        assert!(TcpStream::connect(addr).is_err());
+        assert_eq!(handle.shutdown(PATIENCE).await, 0);
+    });
+}
+
+#[test]
+fn a_shutdown_lets_clients_finish() {
+    guard(async {
+        let (addr, handle, serving) = serving(ANY).await;
+        let mut stream = client(addr);
+        ping(&mut stream, b"hello");
+        let shutdown = smol::spawn(async move { handle.shutdown(PATIENCE * 100).await });
+        // It listens no longer, and goes on with its client.
+        while TcpStream::connect(addr).is_ok() {
+            future::yield_now().await;
+        }
+        assert_eq!(ping(&mut stream, b"still there"), b"still there");
+        drop(stream);
+        assert_eq!(shutdown.await, 0);
+        serving.await.unwrap();
+    });
+}
+
+#[test]
+fn a_shutdown_closes_clients_that_stay_and_aborts_those_that_do_not_read() {
+    guard(async {
+        let factory = || echo().on_pause(Transport::pause_reading).on_resume(Transport::resume_reading);
+        let server = create_server(factory, ANY).await.unwrap();
+        let addr = port(&server);
+        let (handle, serving) = server.spawn();
+        let mut stays = client(addr);
+        ping(&mut stays, &[0; 10]);
+        let mut ignores = client(addr);
+        ignores.set_nonblocking(true).unwrap();
+        let mut refused = 0;
+        while refused < 50 {
+            match ignores.write(&[0; 65536]) {
+                Ok(_) => refused = 0,
+                Err(_) => refused += 1,
+            }
+            smol::Timer::after(Duration::from_millis(1)).await;
+        }
+        let peer = blocking(move || read_all(stays));
+        let (aborted, rest) = future::zip(handle.shutdown(Duration::from_millis(100)), peer).await;
+        assert_eq!((aborted, rest.len()), (1, 0));
         serving.await.unwrap();
     });
 }
