@@ -13,19 +13,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use smol_transports::stats::stats;
 use smol_transports::{
-    Addr, DatagramProtocol, DatagramTransport, Listen, Protocol, Transport, Written, create_datagram_endpoint,
-    create_server,
+    Addr, CreateServer, DatagramProtocol, DatagramTransport, Listen, Protocol, ServerHandle, Transport, Written,
+    create_datagram_endpoint, create_server,
 };
 use socket2::{Domain, Socket, Type};
 
 const USAGE: &str = "\
 usage: bench_server --listen tcp:ADDR|unix:PATH|udp:ADDR [options]
-  --mode echo|sink|source  send back what arrives (default), discard it, or send all the time
+  --mode echo|careless|sink|source
+                           send back what arrives (default), the same without heeding pauses, discard it, or send
+                           all the time
   --backend driver|async-io|smol
                            where connections run: on driver threads (default), in the main thread on async-io, or
                            on an executor of smol's
   --threads N              driver threads, or threads of the executor; 1 by default
   --send-buffer BYTES      what the system may keep of what is sent; small ones make sends come short
+  --max-connections N      clients at the same time; the others wait in the backlog
+  --write-cap BYTES        what may wait to be sent to a client before its connection is ended
+  --idle-timeout SECONDS, --read-timeout SECONDS, --write-timeout SECONDS
+                           how long a client may do nothing, send nothing, or take nothing of what waits
+  --shutdown SECONDS       at the end of standard input shut down within that time, and print `aborted=N`
   --stats                  at the end of standard input print `made=N lost=N alive=N` and exit
   --help                   print this";
 
@@ -46,6 +53,15 @@ impl Protocol for Echo {
 
     fn resume_writing(&mut self, transport: &Transport) {
         transport.resume_reading();
+    }
+}
+
+/// Sends back what arrives, however much waits already.
+struct Careless;
+
+impl Protocol for Careless {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        transport.write(data);
     }
 }
 
@@ -81,6 +97,7 @@ impl Protocol for Source {
 #[derive(Clone, Copy)]
 enum Mode {
     Echo,
+    Careless,
     Sink,
     Source,
 }
@@ -105,13 +122,60 @@ struct Options {
     backend: Backend,
     threads: usize,
     send_buffer: Option<usize>,
+    limits: Limits,
     stats: bool,
+}
+
+/// What clients may not exceed.
+#[derive(Default)]
+struct Limits {
+    connections: Option<usize>,
+    write_cap: Option<usize>,
+    idle: Option<Duration>,
+    read: Option<Duration>,
+    write: Option<Duration>,
+    shutdown: Option<Duration>,
+}
+
+impl Limits {
+    /// Takes an option if it is one of these.
+    fn parse(&mut self, name: &str, value: impl FnOnce() -> Result<String, String>) -> Result<bool, String> {
+        match name {
+            "--max-connections" => self.connections = Some(parse_number(&value()?)?),
+            "--write-cap" => self.write_cap = Some(parse_number(&value()?)?),
+            "--idle-timeout" => self.idle = Some(parse_seconds(&value()?)?),
+            "--read-timeout" => self.read = Some(parse_seconds(&value()?)?),
+            "--write-timeout" => self.write = Some(parse_seconds(&value()?)?),
+            "--shutdown" => self.shutdown = Some(parse_seconds(&value()?)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn apply<F>(&self, mut server: CreateServer<F>) -> CreateServer<F> {
+        if let Some(clients) = self.connections {
+            server = server.max_connections(clients);
+        }
+        if let Some(bytes) = self.write_cap {
+            server = server.max_write_buffer(bytes);
+        }
+        if let Some(limit) = self.idle {
+            server = server.idle_timeout(limit);
+        }
+        if let Some(limit) = self.read {
+            server = server.read_timeout(limit);
+        }
+        if let Some(limit) = self.write {
+            server = server.write_timeout(limit);
+        }
+        server
+    }
 }
 
 /// The options; none if help was asked for.
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
     let (mut listen, mut mode, mut send_buffer, mut stats) = (None, Mode::Echo, None, false);
-    let (mut backend, mut threads) = (Backend::Driver, 1);
+    let (mut backend, mut threads, mut limits) = (Backend::Driver, 1, Limits::default());
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
         match arg.as_str() {
@@ -122,11 +186,12 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Stri
             "--send-buffer" => send_buffer = Some(parse_number(&value()?)?),
             "--stats" => stats = true,
             "--help" | "-h" => return Ok(None),
+            name if limits.parse(name, &mut value)? => {}
             _ => return Err(format!("unknown option {arg:?}\n{USAGE}")),
         }
     }
     let listen = listen.ok_or_else(|| format!("--listen is missing\n{USAGE}"))?;
-    Ok(Some(Options { listen, mode, backend, threads, send_buffer, stats }))
+    Ok(Some(Options { listen, mode, backend, threads, send_buffer, limits, stats }))
 }
 
 fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
@@ -154,6 +219,7 @@ fn parse_backend(text: &str) -> Result<Backend, String> {
 fn parse_mode(text: &str) -> Result<Mode, String> {
     match text {
         "echo" => Ok(Mode::Echo),
+        "careless" => Ok(Mode::Careless),
         "sink" => Ok(Mode::Sink),
         "source" => Ok(Mode::Source),
         _ => Err(format!("unknown mode {text:?}\n{USAGE}")),
@@ -164,10 +230,16 @@ fn parse_number(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("{text:?} is not a number\n{USAGE}"))
 }
 
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| format!("{text:?} is not a number of seconds\n{USAGE}"))
+}
+
 /// Serves on the endpoint until the process is ended.
 async fn run(options: Options) -> io::Result<()> {
     match options.mode {
         Mode::Echo => serve(options, || Echo).await,
+        Mode::Careless => serve(options, || Careless).await,
         Mode::Sink => serve(options, || Sink).await,
         Mode::Source => {
             let block: Bytes = (0..BLOCK).map(|n| (n % 251) as u8).collect();
@@ -190,7 +262,11 @@ where
             Some(size) => Listen::from(with_send_buffer(addr, size)?),
         },
     };
-    let server = create_server(factory, listen).await?;
+    let server = options.limits.apply(create_server(factory, listen)).await?;
+    if let Some(limit) = options.limits.shutdown {
+        let (handle, tells) = (server.handle(), options.stats);
+        thread::spawn(move || shut_down_at_end(&handle, limit, tells));
+    }
     for socket in server.sockets() {
         let kind = if socket.as_inet().is_some() { "tcp" } else { "unix" };
         announce(kind, &socket, &options)?;
@@ -243,7 +319,7 @@ async fn serve_udp(addr: &str, options: &Options) -> io::Result<()> {
 fn announce(kind: &str, addr: &Addr, options: &Options) -> io::Result<()> {
     println!("listening on {kind}:{addr}");
     io::stdout().flush()?;
-    if options.stats {
+    if options.stats && options.limits.shutdown.is_none() {
         thread::spawn(report_at_end);
     }
     Ok(())
@@ -271,9 +347,25 @@ fn with_send_buffer(addr: &str, size: usize) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Waits for the end of standard input, then has the server end, which ends the process.
+fn shut_down_at_end(handle: &ServerHandle, limit: Duration, tells: bool) {
+    let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    let aborted = smol::block_on(handle.shutdown(limit));
+    println!("aborted={aborted}");
+    if tells {
+        tell_stats();
+    }
+    exit(0);
+}
+
 /// Waits for the end of standard input, then says what has become of all connections.
 fn report_at_end() {
     let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    tell_stats();
+    exit(0);
+}
+
+fn tell_stats() {
     // A descriptor is closed a moment before its connection is counted as lost.
     for _ in 0..100 {
         if stats().alive == 0 {
@@ -283,7 +375,6 @@ fn report_at_end() {
     }
     let stats = stats();
     println!("made={} lost={} alive={}", stats.made, stats.lost, stats.alive);
-    exit(0);
 }
 
 fn main() -> ExitCode {
