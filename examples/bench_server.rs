@@ -1,7 +1,7 @@
 //! A server to measure and to torment: it echoes, discards or sends without end.
 //!
 //! Run it with `cargo run --release --example bench_server -- --listen tcp:127.0.0.1:8888`; it prints the address it
-//! listens on. With `--stats` it runs until its standard input ends, prints how many connections were made, were lost
+//! listens on; `tls:` needs `--features tls`. With `--stats` it runs until its standard input ends, prints how many connections were made, were lost
 //! and are alive, and exits: so a test that holds the other end of a pipe can see that none is left behind.
 
 use std::io::{self, Write as _};
@@ -19,7 +19,7 @@ use smol_transports::{
 use socket2::{Domain, Socket, Type};
 
 const USAGE: &str = "\
-usage: bench_server --listen tcp:ADDR|unix:PATH|udp:ADDR [options]
+usage: bench_server --listen tcp:ADDR|tls:ADDR|unix:PATH|udp:ADDR [options]
   --mode echo|careless|sink|source
                            send back what arrives (default), the same without heeding pauses, discard it, or send
                            all the time
@@ -33,6 +33,9 @@ usage: bench_server --listen tcp:ADDR|unix:PATH|udp:ADDR [options]
   --idle-timeout SECONDS, --read-timeout SECONDS, --write-timeout SECONDS
                            how long a client may do nothing, send nothing, or take nothing of what waits
   --shutdown SECONDS       at the end of standard input shut down within that time, and print `aborted=N`
+  --cert FILE, --key FILE  certificate and private key for tls, in PEM files (needs the feature `tls`)
+  --handshake-timeout SECONDS
+                           how long a TLS handshake may take; 60 by default
   --stats                  at the end of standard input print `made=N lost=N alive=N` and exit
   --help                   print this";
 
@@ -104,6 +107,7 @@ enum Mode {
 
 enum Endpoint {
     Tcp(String),
+    Tls(String),
     #[cfg(unix)]
     Unix(String),
     Udp(String),
@@ -122,6 +126,7 @@ struct Options {
     backend: Backend,
     threads: usize,
     send_buffer: Option<usize>,
+    security: Security,
     limits: Limits,
     stats: bool,
 }
@@ -172,10 +177,20 @@ impl Limits {
     }
 }
 
+/// What is needed for TLS.
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "it is read, and then refused"))]
+#[derive(Default)]
+struct Security {
+    cert: Option<String>,
+    key: Option<String>,
+    handshake_timeout: Option<Duration>,
+}
+
 /// The options; none if help was asked for.
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
     let (mut listen, mut mode, mut send_buffer, mut stats) = (None, Mode::Echo, None, false);
     let (mut backend, mut threads, mut limits) = (Backend::Driver, 1, Limits::default());
+    let mut security = Security::default();
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
         match arg.as_str() {
@@ -184,6 +199,9 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Stri
             "--backend" => backend = parse_backend(&value()?)?,
             "--threads" => threads = parse_number(&value()?)?,
             "--send-buffer" => send_buffer = Some(parse_number(&value()?)?),
+            "--cert" => security.cert = Some(value()?),
+            "--key" => security.key = Some(value()?),
+            "--handshake-timeout" => security.handshake_timeout = Some(parse_seconds(&value()?)?),
             "--stats" => stats = true,
             "--help" | "-h" => return Ok(None),
             name if limits.parse(name, &mut value)? => {}
@@ -191,7 +209,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Stri
         }
     }
     let listen = listen.ok_or_else(|| format!("--listen is missing\n{USAGE}"))?;
-    Ok(Some(Options { listen, mode, backend, threads, send_buffer, limits, stats }))
+    Ok(Some(Options { listen, mode, backend, threads, send_buffer, security, limits, stats }))
 }
 
 fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
@@ -202,8 +220,12 @@ fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
         Some(("udp", addr)) => Ok(Endpoint::Udp(addr.to_owned())),
         #[cfg(not(unix))]
         Some(("unix", _)) => Err("unix: not supported on this platform".to_owned()),
-        Some(("tls", _)) => Err("tls: not yet supported".to_owned()),
-        _ => Err(format!("{text:?} is not an address of the form tcp:HOST:PORT, unix:PATH or udp:HOST:PORT\n{USAGE}")),
+        Some(("tls", addr)) if cfg!(feature = "tls") => Ok(Endpoint::Tls(addr.to_owned())),
+        Some(("tls", _)) => Err("tls: needs the feature, as in `cargo run --features tls`".to_owned()),
+        _ => Err(format!(
+            "{text:?} is not an address of the form tcp:HOST:PORT, tls:HOST:PORT, unix:PATH or \
+             udp:HOST:PORT\n{USAGE}"
+        )),
     }
 }
 
@@ -257,18 +279,27 @@ where
         Endpoint::Udp(addr) => return serve_udp(addr, &options).await,
         #[cfg(unix)]
         Endpoint::Unix(path) => Listen::from(smol_transports::UnixAddr::from(path)),
-        Endpoint::Tcp(addr) => match options.send_buffer {
+        Endpoint::Tcp(addr) | Endpoint::Tls(addr) => match options.send_buffer {
             None => Listen::from(addr),
             Some(size) => Listen::from(with_send_buffer(addr, size)?),
         },
     };
-    let server = options.limits.apply(create_server(factory, listen)).await?;
+    let server = options.limits.apply(create_server(factory, listen));
+    let (server, over_tls) = match options.listen {
+        Endpoint::Tls(_) => (secure(server, &options.security)?, true),
+        _ => (server, false),
+    };
+    let server = server.await?;
     if let Some(limit) = options.limits.shutdown {
         let (handle, tells) = (server.handle(), options.stats);
         thread::spawn(move || shut_down_at_end(&handle, limit, tells));
     }
     for socket in server.sockets() {
-        let kind = if socket.as_inet().is_some() { "tcp" } else { "unix" };
+        let kind = match socket.as_inet() {
+            Some(_) if over_tls => "tls",
+            Some(_) => "tcp",
+            None => "unix",
+        };
         announce(kind, &socket, &options)?;
     }
     match options.backend {
@@ -276,6 +307,23 @@ where
         Backend::AsyncIo => server.serve_local().await,
         Backend::Smol => server.serve_on(executor(options.threads)).await,
     }
+}
+
+#[cfg(feature = "tls")]
+fn secure<F>(server: CreateServer<F>, security: &Security) -> io::Result<CreateServer<F>> {
+    let (Some(cert), Some(key)) = (&security.cert, &security.key) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "tls needs --cert and --key"));
+    };
+    let tls = smol_transports::Tls::server_with_files(cert, key)?;
+    Ok(server.tls(match security.handshake_timeout {
+        Some(limit) => tls.handshake_timeout(limit),
+        None => tls,
+    }))
+}
+
+#[cfg(not(feature = "tls"))]
+fn secure<F>(_: CreateServer<F>, _: &Security) -> io::Result<CreateServer<F>> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// An executor that threads of its own run, for as long as the process lives.

@@ -16,13 +16,15 @@ use socket2::{Socket, Type};
 use crate::actor::stream::Setup;
 use crate::address::Address;
 use crate::connection::Connection;
-use crate::deferred::Deferred;
-use crate::deferred::sealed::Build;
 use crate::info::{Addr, ExtraInfo};
-use crate::io::{async_io as backend, socket};
+use crate::io::{Halves, async_io as backend, socket};
 use crate::protocol::StreamProtocol;
 use crate::state::bounds::Bounds;
 use crate::state::limits::WriteLimits;
+#[cfg(feature = "tls-custom")]
+pub(crate) use crate::tls::Handshake;
+#[cfg(feature = "tls-custom")]
+use crate::tls::Tls;
 use crate::transport::Transport;
 
 pub(crate) mod attempts;
@@ -172,6 +174,53 @@ fn check(socket: Socket) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// An endpoint that is ready for its actor.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) halves: Halves,
+    pub(crate) info: ExtraInfo,
+    pub(crate) setup: Setup,
+}
+
+impl Link {
+    /// Starts `protocol`: `connection_made` is called here.
+    pub(crate) fn start<P: StreamProtocol<Transport>>(self, protocol: P) -> Connection<P> {
+        Connection::start(protocol, self.halves, self.info, self.setup)
+    }
+}
+
+/// A connection that is open, or will be after its handshake.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
+#[derive(Debug)]
+pub(crate) enum Opening {
+    Open(Link),
+    #[cfg_attr(not(feature = "tls-custom"), allow(dead_code, reason = "nothing else has a handshake"))]
+    Handshake(Handshake),
+}
+
+/// What nothing has without TLS.
+#[cfg(not(feature = "tls-custom"))]
+#[allow(dead_code, reason = "it is never made")]
+#[derive(Debug)]
+pub(crate) struct Handshake(());
+
+#[cfg(not(feature = "tls-custom"))]
+impl Handshake {
+    #[allow(clippy::unused_self, reason = "with TLS it knows")]
+    pub(crate) const fn peername(&self) -> Option<&Addr> {
+        None
+    }
+}
+
+#[cfg(not(feature = "tls-custom"))]
+impl Future for Handshake {
+    type Output = io::Result<Link>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Link>> {
+        Poll::Pending
+    }
+}
+
 /// What every new stream transport is made with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
@@ -180,21 +229,49 @@ pub(crate) struct Options {
     pub(crate) limits: WriteLimits,
     pub(crate) bounds: Bounds,
     pub(crate) close_timeout: Option<Duration>,
+    #[cfg(feature = "tls-custom")]
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Options {
-    /// Starts `protocol` on a socket.
-    pub(crate) fn start<P: StreamProtocol<Transport>>(
-        &self,
-        protocol: P,
-        socket: Socket,
-        prepare: impl FnOnce(ExtraInfo, &mut Setup) -> ExtraInfo,
-    ) -> io::Result<Connection<P>> {
-        let info = self.adopt(&socket)?;
-        let mut setup =
-            Setup { limits: self.limits, bounds: self.bounds, close_timeout: self.close_timeout, ..Setup::default() };
-        let info = prepare(info, &mut setup);
-        Ok(Connection::start(protocol, backend::halves(socket), info, setup))
+    /// A socket as it is, before TLS.
+    pub(crate) fn link(&self, socket: Socket, peer: Option<Addr>) -> io::Result<Link> {
+        let info = self.adopt(&socket)?.with_peername(peer);
+        Ok(Link { halves: backend::halves(socket), info, setup: self.setup() })
+    }
+
+    pub(crate) fn setup(&self) -> Setup {
+        Setup { limits: self.limits, bounds: self.bounds, close_timeout: self.close_timeout, ..Setup::default() }
+    }
+
+    /// Puts TLS over it, if that is wanted: the first step of a connection that waits for its handshake by itself.
+    pub(crate) fn open(&self, link: Link) -> io::Result<Opening> {
+        #[cfg(feature = "tls-custom")]
+        if let Some(tls) = &self.tls {
+            return tls.handshake(link).map(Opening::Handshake);
+        }
+        Ok(Opening::Open(link))
+    }
+
+    /// Whether the options are of use to a server.
+    pub(crate) fn check_server(&self) -> io::Result<()> {
+        #[cfg(feature = "tls-custom")]
+        if let Some(tls) = &self.tls {
+            return tls.check_server();
+        }
+        Ok(())
+    }
+
+    /// The same, waiting for the handshake. It is bound where its connection will run, not where the hands were shaken.
+    pub(crate) async fn secure(&self, link: Link) -> io::Result<Link> {
+        match self.open(link)? {
+            Opening::Open(link) => Ok(link),
+            Opening::Handshake(handshake) => {
+                let mut link = handshake.await?;
+                link.halves.0.unbind();
+                Ok(link)
+            }
+        }
     }
 
     /// Makes a socket ready for an actor.
@@ -219,11 +296,35 @@ impl Options {
     }
 }
 
+/// The option to use TLS.
+macro_rules! tls_option {
+    () => {
+        /// Uses TLS from the start: `connection_made` is called after the handshake, and not at all if that fails.
+        ///
+        /// # Errors
+        ///
+        /// Besides its others the connection fails with [`InvalidData`](io::ErrorKind::InvalidData) and an error of
+        /// rustls if the peer does not speak TLS or its certificate is not valid, with
+        /// [`TimedOut`](io::ErrorKind::TimedOut), with [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the peer
+        /// has gone during the handshake, and with [`InvalidInput`](io::ErrorKind::InvalidInput) if `tls` cannot be
+        /// used. With a server, all but the last go to `on_error`, and the server goes on.
+        #[cfg(feature = "tls-custom")]
+        #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+        #[doc(alias = "ssl")]
+        pub fn tls(mut self, tls: $crate::tls::Tls) -> Self {
+            self.options.tls = Some(tls);
+            self
+        }
+    };
+}
+pub(crate) use tls_option;
+
 /// The options that every builder of a stream transport has.
 macro_rules! stream_options {
     () => {
         $crate::connect::buffer_options!();
         $crate::connect::bound_options!(options);
+        $crate::connect::tls_option!();
 
         /// Sends small segments at once (`TCP_NODELAY`); on by default.
         pub const fn nodelay(mut self, on: bool) -> Self {
@@ -336,7 +437,8 @@ impl<P> Connect<P> {
         self
     }
 
-    /// How long all of it may take, look-up included. No limit by default, besides the system's own.
+    /// How long all of it may take, look-up included. No limit by default, besides the system's own. A TLS handshake has
+    /// a limit of its own.
     pub const fn connect_timeout(mut self, limit: Duration) -> Self {
         self.plan.limit = Some(limit);
         self
@@ -349,9 +451,9 @@ impl<P: StreamProtocol<Transport>> IntoFuture for Connect<P> {
 
     fn into_future(self) -> Connecting<P> {
         let Self { protocol, addr, local, plan, options } = self;
-        Connecting::new(protocol, options, async move {
+        Connecting::new(protocol, async move {
             let (socket, peer) = plan.connect(addr, local).await?;
-            Ok((socket, Some(peer.into())))
+            options.secure(options.link(socket, Some(peer.into()))?).await
         })
     }
 }
@@ -359,20 +461,13 @@ impl<P: StreamProtocol<Transport>> IntoFuture for Connect<P> {
 /// The future of a builder that connects.
 #[must_use = "nothing happens until it is awaited"]
 pub struct Connecting<P> {
-    start: Option<(P, Options)>,
-    connect: Pin<Box<dyn Future<Output = io::Result<Connected>> + Send>>,
+    protocol: Option<P>,
+    connect: Pin<Box<dyn Future<Output = io::Result<Link>> + Send>>,
 }
 
-/// A socket, and the address of its peer if that cannot be asked from the socket.
-type Connected = (Socket, Option<Addr>);
-
 impl<P> Connecting<P> {
-    pub(crate) fn new(
-        protocol: P,
-        options: Options,
-        connect: impl Future<Output = io::Result<Connected>> + Send + 'static,
-    ) -> Self {
-        Self { start: Some((protocol, options)), connect: Box::pin(connect) }
+    pub(crate) fn new(protocol: P, connect: impl Future<Output = io::Result<Link>> + Send + 'static) -> Self {
+        Self { protocol: Some(protocol), connect: Box::pin(connect) }
     }
 }
 
@@ -381,9 +476,9 @@ impl<P: StreamProtocol<Transport>> Future for Connecting<P> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let (socket, peer) = ready!(this.connect.as_mut().poll(cx))?;
-        let (protocol, options) = this.start.take().expect("the future has resolved already");
-        Poll::Ready(options.start(protocol, socket, |info, _| info.with_peername(peer)))
+        let link = ready!(this.connect.as_mut().poll(cx))?;
+        let protocol = this.protocol.take().expect("the future has resolved already");
+        Poll::Ready(Ok(link.start(protocol)))
     }
 }
 
@@ -409,20 +504,12 @@ impl<P> ConnectSocket<P> {
     stream_options!();
 }
 
-impl<P: StreamProtocol<Transport>> Build for ConnectSocket<P> {
-    type Output = io::Result<Connection<P>>;
-
-    fn build(self) -> Self::Output {
-        let Self { protocol, socket, options } = self;
-        options.start(protocol, socket?, |info, _| info)
-    }
-}
-
 impl<P: StreamProtocol<Transport>> IntoFuture for ConnectSocket<P> {
     type Output = io::Result<Connection<P>>;
-    type IntoFuture = Deferred<Self>;
+    type IntoFuture = Connecting<P>;
 
-    fn into_future(self) -> Deferred<Self> {
-        Deferred::new(self)
+    fn into_future(self) -> Connecting<P> {
+        let Self { protocol, socket, options } = self;
+        Connecting::new(protocol, async move { options.secure(options.link(socket?, None)?).await })
     }
 }

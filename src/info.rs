@@ -190,13 +190,21 @@ impl PartialEq<SocketAddr> for Addr {
 
 /// What is known about a transport: `get_extra_info` with types.
 ///
-/// It is asked from the socket once, when the transport is made, and survives the loss of the connection.
+/// It is asked from the socket once, when the transport is made, and survives the loss of the connection. Only what
+/// there is to know about TLS is added by an upgrade.
 #[derive(Clone, Debug, Default)]
 pub struct ExtraInfo {
     peername: Option<Addr>,
     sockname: Option<Addr>,
     peer_credentials: Option<Credentials>,
+    #[cfg(feature = "tls-custom")]
+    tls: TlsLayers,
 }
+
+/// What the handshakes have come to, one inside the other.
+#[cfg(feature = "tls-custom")]
+#[derive(Clone, Debug, Default)]
+struct TlsLayers(std::sync::OnceLock<Box<(crate::tls::TlsInfo, Self)>>);
 
 /// Who is at the other end of a Unix socket: as it was when that end connected or began to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +247,8 @@ impl ExtraInfo {
             peername: peername.as_ref().and_then(Addr::from_sock_addr),
             sockname: sockname.as_ref().and_then(Addr::from_sock_addr),
             peer_credentials: peername.as_ref().and_then(|peer| Credentials::of_socket(socket, peer)),
+            #[cfg(feature = "tls-custom")]
+            tls: TlsLayers::default(),
         }
     }
 
@@ -246,6 +256,28 @@ impl ExtraInfo {
     pub(crate) fn with_peername(mut self, peername: Option<Addr>) -> Self {
         self.peername = peername.or(self.peername);
         self
+    }
+
+    /// TLS was put over what there is.
+    #[cfg(feature = "tls-custom")]
+    pub(crate) fn add_tls(&self, info: crate::tls::TlsInfo) {
+        let mut place = &self.tls.0;
+        while let Some(layer) = place.get() {
+            place = &layer.1.0;
+        }
+        place.get_or_init(|| Box::new((info, TlsLayers::default())));
+    }
+
+    /// What the TLS handshake has come to. `None` without TLS, and before an upgrade is made.
+    ///
+    /// Of several layers it is the innermost, which the protocol speaks through.
+    #[cfg(feature = "tls-custom")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[doc(alias = "sslcontext")]
+    #[doc(alias = "ssl_object")]
+    #[must_use]
+    pub fn tls(&self) -> Option<&crate::tls::TlsInfo> {
+        std::iter::successors(self.tls.0.get(), |layer| layer.1.0.get()).last().map(|layer| &layer.0)
     }
 
     /// The address of the peer.

@@ -16,6 +16,8 @@ pub(crate) mod memory;
 pub(crate) mod pipe;
 pub(crate) mod scratch;
 pub(crate) mod socket;
+#[cfg(feature = "tls-custom")]
+pub(crate) mod tls;
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -80,6 +82,9 @@ pub(crate) trait Endpoint: Debug + Send {
     /// Ends the connection in good order, after everything was sent.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Forgets where it was waited for; the next wait decides anew.
+    fn unbind(&mut self) {}
+
     /// Gives the socket back, if there is one and nobody else holds it.
     fn into_socket(self: Box<Self>) -> Option<Socket>;
 }
@@ -88,6 +93,11 @@ pub(crate) trait Endpoint: Debug + Send {
 pub(crate) trait Outlet: Debug + Send + Sync {
     /// Sends what can be sent at once. Never waits; never zero for bytes that are not empty.
     fn try_send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// The same for bytes that nobody keeps: what is taken counts as sent, though it may be held for a while.
+    fn try_send_copy(&self, buf: &[u8]) -> io::Result<usize> {
+        self.try_send(&[IoSlice::new(buf)])
+    }
 
     /// Sends a piece of a file without reading it, where the system can do that: 0 is the end of the file. `None` where
     /// it cannot.

@@ -114,6 +114,8 @@ pub mod stats;
 mod stream;
 mod sync;
 pub mod testing;
+#[cfg(feature = "tls-custom")]
+mod tls;
 mod transport;
 #[cfg(unix)]
 mod unix;
@@ -146,9 +148,16 @@ pub use sendfile::SendFile;
 pub use server::{CreateServer, CreatingServer, Listen, Server, ServerHandle, Serving, create_server};
 pub use state::limits::WriteLimits;
 pub use stream::{ConnectStream, IoStream, connect_stream};
+#[cfg(feature = "tls-custom")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use tls::{IntoServerName, IntoTlsAcceptor, IntoTlsConnector, StartTls, Tls, TlsInfo};
 pub use transport::{ReadTransport, Transport, WriteTransport};
 #[cfg(unix)]
 pub use unix::{ConnectUnix, create_unix_connection, create_unix_server};
+
+#[cfg(feature = "tls-custom")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use futures_rustls::{self, rustls};
 
 /// Longer documents: the reasons, the inside, and what has changed.
 #[cfg(doc)]

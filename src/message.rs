@@ -249,6 +249,10 @@ pub enum Command {
     ResumeReading,
     /// [`Transport::set_write_buffer_limits`](crate::Transport::set_write_buffer_limits)
     SetWriteBufferLimits(WriteLimits),
+    /// [`Transport::start_tls`](crate::Transport::start_tls)
+    #[cfg(feature = "tls-custom")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    StartTls(crate::tls::Tls),
 }
 
 /// The transport has ended; the command is given back.

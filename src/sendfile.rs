@@ -2,15 +2,13 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use crate::sync::EventListener;
-
-use crate::actor::mailbox::Mailbox;
+use crate::actor::report::{Answer, Report};
 use crate::actor::write_side::Job;
 use crate::io::Outlet;
 use crate::io::errors::retry;
@@ -31,7 +29,8 @@ impl Transport {
     /// write buffer and do not count against its marks. On Linux the system copies them into a socket by itself
     /// (`sendfile(2)`); elsewhere, and for files that it cannot do that with, they are read and sent 64 KiB at a time.
     ///
-    /// The future only reports: the number of bytes sent, once the system has taken them. The file ends the range if it
+    /// The future only reports: the number of bytes sent, once the system has taken them (over TLS, up to 64 KiB may
+    /// still be on their way to it). The file ends the range if it
     /// ends before it, which is no error; an empty range gives 0. Neither the position of the file nor its length is
     /// looked at (on Windows its position moves). An [`Arc`] lets many transports send one open file.
     ///
@@ -110,7 +109,7 @@ impl Transport {
         if let Err(err) = self.mailbox().queue(Job::SendFile(job)) {
             report.set(Err(err));
         }
-        SendFile { mailbox: self.mailbox().clone(), report, listener: None }
+        SendFile(Answer::new(self.mailbox().clone(), report))
     }
 }
 
@@ -121,49 +120,13 @@ impl Transport {
 ///
 /// The file is sent all the same.
 #[derive(Debug)]
-pub struct SendFile {
-    mailbox: Arc<Mailbox>,
-    report: Arc<Report>,
-    listener: Option<EventListener>,
-}
-
-impl SendFile {
-    fn answer(&self) -> Option<io::Result<u64>> {
-        // The end is looked at first: nothing is reported after it.
-        let lost = self.mailbox.why_lost();
-        self.report.take().or_else(|| lost.map(Err))
-    }
-}
+pub struct SendFile(Answer<u64>);
 
 impl Future for SendFile {
     type Output = io::Result<u64>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        loop {
-            if let Some(answer) = self.answer() {
-                return Poll::Ready(answer);
-            }
-            if let Some(listener) = &mut self.listener {
-                ready!(Pin::new(listener).poll(cx));
-                self.listener = None;
-            } else {
-                self.listener = Some(self.mailbox.listen_for_progress());
-            }
-        }
-    }
-}
-
-/// Where a job leaves its answer.
-#[derive(Debug, Default)]
-struct Report(Mutex<Option<io::Result<u64>>>);
-
-impl Report {
-    fn set(&self, answer: io::Result<u64>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-    }
-
-    fn take(&self) -> Option<io::Result<u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        Pin::new(&mut self.0).poll(cx)
     }
 }
 
@@ -178,7 +141,7 @@ pub(crate) struct FileJob {
     copying: bool,
     /// A part of the range is not enough.
     exact: bool,
-    report: Arc<Report>,
+    report: Arc<Report<u64>>,
 }
 
 /// How far a job has come.
@@ -206,7 +169,7 @@ struct Sent {
 }
 
 impl FileJob {
-    fn new(file: Arc<File>, range: &impl RangeBounds<u64>, report: Arc<Report>) -> Self {
+    fn new(file: Arc<File>, range: &impl RangeBounds<u64>, report: Arc<Report<u64>>) -> Self {
         let start = match range.start_bound() {
             Bound::Included(start) => *start,
             Bound::Excluded(before) => before.saturating_add(1),
@@ -297,7 +260,7 @@ impl FileJob {
         if count == 0 {
             return Ok(Sent { count, short: false });
         }
-        let sent = outlet.try_send(&[IoSlice::new(&scratch[..count])]).map_err(Failure::Outlet)?;
+        let sent = outlet.try_send_copy(&scratch[..count]).map_err(Failure::Outlet)?;
         Ok(Sent { count: sent, short: sent < count })
     }
 

@@ -19,7 +19,7 @@ use socket2::Socket;
 
 use crate::actor::delivery::{Payload, guarded, panic_text};
 use crate::address::{Address, Empty};
-use crate::connect::{Options, stream_options};
+use crate::connect::{Link, Opening, Options, stream_options};
 use crate::connection::Connection;
 use crate::info::Addr;
 use crate::io::socket::own;
@@ -30,9 +30,11 @@ use crate::transport::Transport;
 #[cfg(unix)]
 use crate::{info::UnixAddr, unix};
 
+mod arrivals;
 mod clients;
 mod listener;
 
+use arrivals::{Arrival, Arrivals, Arrived};
 use clients::{Farewell, Guard, Place, Shared};
 use listener::{Accepted, ListenOptions};
 
@@ -274,8 +276,8 @@ impl<F> CreateServer<F> {
         self
     }
 
-    /// Takes the errors that nobody awaits: a failing accept (once for each shortage), a panicking factory, a panicking
-    /// callback of a client. By default they are written to standard error, one line each.
+    /// Takes the errors that nobody awaits: a failing accept (once for each shortage), a TLS handshake that fails, a
+    /// panicking factory, a panicking callback of a client. By default they are written to standard error, one line each.
     pub fn on_error(mut self, report: impl Fn(io::Error) + Send + Sync + 'static) -> Self {
         self.report = Some(Arc::new(report));
         self
@@ -288,7 +290,9 @@ impl<F> IntoFuture for CreateServer<F> {
 
     fn into_future(self) -> CreatingServer<F> {
         let Self { factory, listen, listen_options, options, start_serving, report } = self;
+        let checked = options.check_server();
         let bind = Box::pin(async move {
+            checked?;
             let (sockets, guard) = listen.bind(&listen_options).await?;
             let shared = Shared::new(sockets, guard, &listen_options, report);
             if start_serving {
@@ -314,7 +318,7 @@ impl<F> Future for CreatingServer<F> {
         let this = self.get_mut();
         let shared = ready!(this.bind.as_mut().poll(cx))?;
         let (factory, options) = this.start.take().expect("the future has resolved already");
-        Poll::Ready(Ok(Server { factory, options, shared, next: 0 }))
+        Poll::Ready(Ok(Server { factory, options, shared, next: 0, arrivals: Arrivals::default() }))
     }
 }
 
@@ -347,6 +351,8 @@ pub struct Server<F> {
     shared: Arc<Shared>,
     /// The listener that is asked first, so that a busy one does not shut out the others.
     next: usize,
+    /// The clients in their handshakes that `accept` waits for.
+    arrivals: Arrivals,
 }
 
 impl<F> Server<F> {
@@ -394,6 +400,29 @@ impl<F> Server<F> {
         self.shared.set_report(Arc::new(report));
     }
 
+    /// Begins with a client: from here on it counts.
+    fn open(&self, socket: Socket, peer: Option<Addr>) -> io::Result<(Opening, Arc<Place>)> {
+        let place = Arc::new(self.shared.admit());
+        let mut link = self.options.link(socket, peer)?;
+        link.setup.guard = Some(Box::new(place.clone()));
+        Ok((self.options.open(link)?, place))
+    }
+
+    /// The next client whose handshake, if it has one, is done. None when the server is closed.
+    fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arrived>> {
+        loop {
+            if let Some(arrived) = self.arrivals.next(cx.waker()) {
+                return Poll::Ready(Some(arrived));
+            }
+            let Some(accepted) = ready!(self.poll_accept(cx)) else { return Poll::Ready(None) };
+            match accepted.and_then(|(socket, peer)| self.open(socket, peer)) {
+                Ok((Opening::Open(link), place)) => return Poll::Ready(Some(Ok((link, place)))),
+                Ok((Opening::Handshake(handshake), place)) => self.arrivals.spawn(Arrival::new(handshake, place)),
+                Err(err) => return Poll::Ready(Some(Err(err))),
+            }
+        }
+    }
+
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Accepted>> {
         let mut state = self.shared.lock();
         let count = state.listeners.len();
@@ -424,7 +453,9 @@ where
 {
     /// Waits for a client and makes its connection, which the caller runs.
     ///
-    /// Errors of the system and panics of the factory go to [`on_error`](Self::on_error), and it waits on.
+    /// Errors of the system and panics of the factory go to [`on_error`](Self::on_error), and it waits on. So do
+    /// TLS handshakes that fail: clients shake hands side by side while this is polled, and the first that is done comes
+    /// first. The factory is called after the handshake.
     ///
     /// # Errors
     ///
@@ -435,7 +466,8 @@ where
     /// No client is lost when the future is dropped.
     pub async fn accept(&mut self) -> io::Result<Connection<P>> {
         self.shared.start_serving()?;
-        self.next_client().await.map(|client| client.connection).ok_or_else(closed)
+        let executor = self.arrivals.executor().clone();
+        executor.run(self.next_connection()).await.ok_or_else(closed)
     }
 
     /// Serves in the background until the server is closed and the last client has gone, and waits for that.
@@ -523,16 +555,37 @@ where
         }
     }
 
-    /// Makes the connection of a client: from here on it counts.
+    /// The next connection; None when the server is closed.
+    async fn next_connection(&mut self) -> Option<Connection<P>> {
+        loop {
+            match poll_fn(|cx| self.poll_arrival(cx)).await?.and_then(|(link, place)| self.connect(link, &place)) {
+                Ok(connection) => return Some(connection),
+                Err(err) => self.shared.report(err),
+            }
+        }
+    }
+
+    /// Makes the connection of a client.
     fn welcome(&mut self, socket: Socket, peer: Option<Addr>) -> io::Result<Client<P>> {
-        let place = Arc::new(self.shared.admit());
-        let protocol = guarded(&mut self.factory).map_err(|payload| panicked("the protocol factory", &payload))?;
-        let connection = self.options.start(protocol, socket, |info, setup| {
-            setup.guard = Some(Box::new(place.clone()));
-            info.with_peername(peer)
-        })?;
+        let (opening, place) = self.open(socket, peer)?;
+        let stage = match opening {
+            Opening::Open(link) => Stage::Connected(self.connect(link, &place)?),
+            Opening::Handshake(handshake) => {
+                let protocol = self.protocol()?;
+                Stage::Handshake(Arrival::new(handshake, place.clone()), Some(protocol))
+            }
+        };
+        Ok(Client { stage, place })
+    }
+
+    fn protocol(&mut self) -> io::Result<P> {
+        guarded(&mut self.factory).map_err(|payload| panicked("the protocol factory", &payload))
+    }
+
+    fn connect(&mut self, link: Link, place: &Place) -> io::Result<Connection<P>> {
+        let connection = link.start(self.protocol()?);
         place.introduce(connection.transport());
-        Ok(Client { connection, place })
+        Ok(connection)
     }
 }
 
@@ -552,11 +605,29 @@ impl<F> fmt::Debug for Server<F> {
     }
 }
 
-/// A client that runs by itself: its panics are reported instead of resumed.
+/// A client that runs by itself: its errors and panics are reported.
 struct Client<P: StreamProtocol<Transport>> {
-    connection: Connection<P>,
+    stage: Stage<P>,
     /// It counts until its panic was reported.
     place: Arc<Place>,
+}
+
+enum Stage<P: StreamProtocol<Transport>> {
+    /// The protocol is there until it is connected.
+    Handshake(Arrival, Option<P>),
+    Connected(Connection<P>),
+}
+
+impl<P: StreamProtocol<Transport>> Client<P> {
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Stage::Handshake(arrival, protocol) = &mut self.stage {
+            let Some(link) = ready!(Pin::new(arrival).poll(cx)).transpose()? else { return Poll::Ready(Ok(())) };
+            let connection = link.start(protocol.take().expect("it is taken here alone"));
+            self.place.introduce(connection.transport());
+            self.stage = Stage::Connected(connection);
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<P: StreamProtocol<Transport>> Future for Client<P> {
@@ -564,12 +635,20 @@ impl<P: StreamProtocol<Transport>> Future for Client<P> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if let Err(payload) = ready!(this.connection.poll_outcome(cx)) {
-            this.place.report(panicked("a callback", &payload));
+        if let Err(err) = ready!(this.poll_handshake(cx)) {
+            this.place.report(err);
+        }
+        if let Stage::Connected(connection) = &mut this.stage {
+            if let Err(payload) = ready!(connection.poll_outcome(cx)) {
+                this.place.report(panicked("a callback", &payload));
+            }
         }
         Poll::Ready(())
     }
 }
+
+// Nothing is ever pinned inside: the protocol is lent by reference only.
+impl<P: StreamProtocol<Transport>> Unpin for Client<P> {}
 
 /// Stops a server and its clients from elsewhere. It does not keep the server open.
 #[derive(Clone)]
@@ -654,12 +733,14 @@ impl ServerHandle {
         self.shared.count()
     }
 
-    /// Calls [`close`](Transport::close) on the transport of every client. The server goes on listening.
+    /// Calls [`close`](Transport::close) on the transport of every client; one that is still in its TLS handshake is
+    /// dropped. The server goes on listening.
     pub fn close_clients(&self) {
         self.shared.end_clients(Farewell::Close);
     }
 
-    /// Calls [`abort`](Transport::abort) on the transport of every client. The server goes on listening.
+    /// Calls [`abort`](Transport::abort) on the transport of every client; one that is still in its TLS handshake is
+    /// dropped. The server goes on listening.
     pub fn abort_clients(&self) {
         self.shared.end_clients(Farewell::Abort);
     }

@@ -6,17 +6,14 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures_io::{AsyncRead, AsyncWrite};
 
-use crate::actor::stream::Setup;
-use crate::connect::bound_options;
+use crate::connect::{Connecting, Link, Options, bound_options, buffer_options, tls_option};
 use crate::connection::Connection;
-use crate::deferred::Deferred;
-use crate::deferred::sealed::Build;
 use crate::info::ExtraInfo;
 use crate::io::futures::halves;
 use crate::protocol::{OnEof, Protocol, StreamProtocol};
@@ -30,7 +27,7 @@ use crate::transport::Transport;
 ///
 /// # Errors
 ///
-/// None; it is a `Result` as for the other entry points.
+/// None without TLS; it is a `Result` as for the other entry points.
 ///
 /// # Examples
 ///
@@ -62,7 +59,7 @@ where
     P: StreamProtocol<Transport>,
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    ConnectStream { protocol, stream, setup: Setup::default() }
+    ConnectStream { protocol, stream, options: Options::default() }
 }
 
 /// A stream to run a protocol on; made by [`connect_stream`].
@@ -71,36 +68,13 @@ where
 pub struct ConnectStream<P, S> {
     protocol: P,
     stream: S,
-    setup: Setup,
+    options: Options,
 }
 
 impl<P, S> ConnectStream<P, S> {
-    /// The marks of the write buffer that the transport begins with.
-    pub fn write_limits(mut self, limits: WriteLimits) -> Self {
-        self.setup.limits = limits;
-        self
-    }
-
-    /// How long the sending of what is buffered, and the closing of the stream, may take after `close()`. After that
-    /// `connection_lost` gets [`TimedOut`](io::ErrorKind::TimedOut). No limit by default.
-    pub fn close_timeout(mut self, limit: Duration) -> Self {
-        self.setup.close_timeout = Some(limit);
-        self
-    }
-
-    bound_options!(setup);
-}
-
-impl<P, S> Build for ConnectStream<P, S>
-where
-    P: StreamProtocol<Transport>,
-    S: AsyncRead + AsyncWrite + Send + 'static,
-{
-    type Output = io::Result<Connection<P>>;
-
-    fn build(self) -> Self::Output {
-        Ok(Connection::start(self.protocol, halves(self.stream), ExtraInfo::default(), self.setup))
-    }
+    buffer_options!();
+    bound_options!(options);
+    tls_option!();
 }
 
 impl<P, S> IntoFuture for ConnectStream<P, S>
@@ -109,10 +83,14 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     type Output = io::Result<Connection<P>>;
-    type IntoFuture = Deferred<Self>;
+    type IntoFuture = Connecting<P>;
 
-    fn into_future(self) -> Deferred<Self> {
-        Deferred::new(self)
+    fn into_future(self) -> Connecting<P> {
+        let Self { protocol, stream, options } = self;
+        Connecting::new(protocol, async move {
+            let link = Link { halves: halves(stream), info: ExtraInfo::default(), setup: options.setup() };
+            options.secure(link).await
+        })
     }
 }
 
@@ -125,7 +103,7 @@ const LOW: usize = HIGH / 2;
 ///
 /// It runs the connection itself while it is read, written or flushed, and can be split between two tasks. A write is
 /// refused while the transport is paused, and reading pauses while 128 KiB are unread. `poll_close` sends the end of
-/// file.
+/// file, or closes the connection where that cannot be done alone, as over TLS.
 ///
 /// # Dropping
 ///
@@ -312,8 +290,15 @@ impl AsyncWrite for IoStream {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.transport().write_eof()?;
-        ready!(self.as_mut().poll_flush(cx))?;
-        Poll::Ready(Ok(()))
+        if self.transport().can_write_eof() {
+            self.transport().write_eof()?;
+            return self.poll_flush(cx);
+        }
+        self.transport().close();
+        self.advance(Side::Writer, cx);
+        if !self.over {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.connection.protocol_mut().exc.take().map_or(Ok(()), Err))
     }
 }

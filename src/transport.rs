@@ -84,14 +84,13 @@ impl Transport {
     ///
     /// [`Unsupported`](io::ErrorKind::Unsupported) where [`can_write_eof`](Self::can_write_eof) is false.
     pub fn write_eof(&self) -> io::Result<()> {
-        self.mailbox.write_eof();
-        Ok(())
+        self.mailbox.write_eof()
     }
 
-    /// Whether this kind of transport has a [`write_eof`](Self::write_eof).
+    /// Whether this kind of transport has a [`write_eof`](Self::write_eof): all have, but those over TLS.
     #[must_use]
-    pub const fn can_write_eof(&self) -> bool {
-        true
+    pub fn can_write_eof(&self) -> bool {
+        self.mailbox.can_write_eof()
     }
 
     /// Bytes that were written and not yet taken by the system. 0 after the end.
@@ -235,13 +234,15 @@ impl Transport {
         }
         match command {
             Command::Write(data) => drop(self.write_bytes(data)),
-            Command::WriteEof => self.mailbox.write_eof(),
+            Command::WriteEof => drop(self.write_eof()),
             Command::Close => self.close(),
             Command::Abort => self.abort(),
             Command::Fail(exc) => self.fail(exc),
             Command::PauseReading => self.pause_reading(),
             Command::ResumeReading => self.resume_reading(),
             Command::SetWriteBufferLimits(limits) => self.set_write_buffer_limits(limits),
+            #[cfg(feature = "tls-custom")]
+            Command::StartTls(tls) => drop(self.start_tls(tls)),
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use async_io::Timer;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::connect::attempts::within;
-use crate::connect::{Connecting, Options, bound_options, buffer_options};
+use crate::connect::{Connecting, Options, bound_options, buffer_options, tls_option};
 use crate::connection::Connection;
 use crate::info::UnixAddr;
 use crate::io::errors::{retry, unless_blocked};
@@ -125,8 +125,9 @@ pub struct ConnectUnix<P> {
 impl<P> ConnectUnix<P> {
     buffer_options!();
     bound_options!(options);
+    tls_option!();
 
-    /// How long it may take. No limit by default.
+    /// How long it may take. No limit by default. A TLS handshake has a limit of its own.
     pub const fn connect_timeout(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
@@ -139,7 +140,10 @@ impl<P: StreamProtocol<Transport>> IntoFuture for ConnectUnix<P> {
 
     fn into_future(self) -> Connecting<P> {
         let Self { protocol, addr, limit, options } = self;
-        Connecting::new(protocol, options, async move { Ok((within(limit, connect(addr)).await?, None)) })
+        Connecting::new(protocol, async move {
+            let socket = within(limit, connect(addr)).await?;
+            options.secure(options.link(socket, None)?).await
+        })
     }
 }
 

@@ -5,6 +5,8 @@
 
 #[cfg(unix)]
 mod kinds;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,7 +45,7 @@ async fn tour() -> bool {
         scene("7. A panic ends one connection, not the server", panic_contained).await,
         scene("8. The server closes: clients stay until they are closed", server_close).await,
     ];
-    let scenes = [&scenes[..], &other_kinds().await].concat();
+    let scenes = [&scenes[..], &other_kinds().await, &tls_scenes().await].concat();
     let right = scenes.iter().filter(|right| **right).count();
     println!("\n{right} of {} scenes as expected", scenes.len());
     right == scenes.len()
@@ -62,6 +64,16 @@ async fn other_kinds() -> Vec<bool> {
 
 #[cfg(not(unix))]
 async fn other_kinds() -> Vec<bool> {
+    Vec::new()
+}
+
+#[cfg(feature = "tls")]
+async fn tls_scenes() -> Vec<bool> {
+    vec![scene("14. TLS from the start", tls::from_the_start).await, scene("15. TLS by upgrade", tls::by_upgrade).await]
+}
+
+#[cfg(not(feature = "tls"))]
+async fn tls_scenes() -> Vec<bool> {
     Vec::new()
 }
 

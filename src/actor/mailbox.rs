@@ -27,6 +27,8 @@ use crate::state::limits::WriteLimits;
 use crate::state::marks::Marks;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Event as Notify, EventListener, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "tls-custom")]
+use crate::{io::tls::Shared, tls::Tls};
 
 /// The actor is being polled: it looks at what was posted before it rests, so nobody needs to wake it.
 const POLLED: u8 = 1;
@@ -148,6 +150,14 @@ pub(crate) trait SendSide {
     /// Nothing will be told any more.
     fn forget(&mut self) {
         self.marks_mut().forget();
+    }
+    /// Whether nothing may be received until an upgrade is made.
+    fn is_upgrading(&self) -> bool {
+        false
+    }
+    /// Whether nothing but upgrades waits.
+    fn is_only_upgrading(&self) -> bool {
+        false
     }
     /// Whether handles may send as well.
     fn is_direct(&self) -> bool {
@@ -387,8 +397,12 @@ impl Mailbox {
         self.post(|inner| inner.write(data))
     }
 
-    pub(crate) fn write_eof(&self) {
-        self.post(Inner::write_eof);
+    pub(crate) fn write_eof(&self) -> io::Result<()> {
+        self.post(Inner::write_eof)
+    }
+
+    pub(crate) fn can_write_eof(&self) -> bool {
+        self.lock().write.kind().can_write_eof()
     }
 
     /// Queues other work in its order.
@@ -412,6 +426,45 @@ impl Mailbox {
     /// Bytes that were accepted and not sent.
     pub(crate) fn unsent(&self) -> Bytes {
         self.lock().write.outbox.unsent()
+    }
+}
+
+/// For upgrades to TLS.
+#[cfg(feature = "tls-custom")]
+impl Mailbox {
+    pub(crate) fn start_tls(&self, job: Job) -> io::Result<()> {
+        self.post(|inner| inner.queue_upgrade(job))
+    }
+
+    /// The upgrade that is due and has not begun, and the outlet that it is put over.
+    pub(crate) fn due_upgrade(&self) -> Option<(Tls, Arc<dyn Outlet>)> {
+        let mut inner = self.lock();
+        let outlet = inner.write.outlet().cloned()?;
+        let job = inner.write.due_upgrade()?;
+        job.shared.is_none().then(|| (job.tls.clone(), outlet))
+    }
+
+    pub(crate) fn begin_upgrade(&self, shared: Arc<Shared>, outlet: Arc<dyn Outlet>) {
+        let mut inner = self.lock();
+        if let Some(job) = inner.write.due_upgrade() {
+            job.shared = Some(shared);
+            inner.write.begin_upgrade(outlet);
+        }
+    }
+
+    /// The endpoint is ready for sending; if an upgrade was being made, it is made.
+    pub(crate) fn end_upgrade(&self) {
+        let mut inner = self.lock();
+        let Some((shared, info)) = inner.write.due_upgrade().and_then(|job| {
+            let shared = job.shared.clone()?;
+            let info = shared.info()?;
+            Some((shared, info))
+        }) else {
+            return;
+        };
+        self.info.add_tls(info);
+        inner.write.end_upgrade(shared.has_half_close());
+        inner.dirty = true;
     }
 }
 
@@ -675,13 +728,28 @@ impl Inner<WriteSide> {
     }
 
     fn queue(&mut self, job: Job) -> io::Result<()> {
+        self.check_queue()?;
+        self.write.outbox.job(job);
+        Ok(())
+    }
+
+    /// Whether work can be queued.
+    fn check_queue(&self) -> io::Result<()> {
         if self.write.outbox.is_finished() {
             return Written::Refused(Misuse::WriteAfterEof).ok();
         }
         if self.lifecycle.is_closing() || !self.takes_writes() {
             return Written::Closed.ok();
         }
-        self.write.outbox.job(job);
+        Ok(())
+    }
+
+    #[cfg(feature = "tls-custom")]
+    fn queue_upgrade(&mut self, job: Job) -> io::Result<()> {
+        self.check_queue()?;
+        self.write.queue_upgrade(job);
+        // Reading must stop.
+        self.dirty = true;
         Ok(())
     }
 
@@ -690,15 +758,20 @@ impl Inner<WriteSide> {
         self.lifecycle.takes_writes() && (!closing || self.write.kind().sends_while_closing())
     }
 
-    fn write_eof(&mut self) {
+    fn write_eof(&mut self) -> io::Result<()> {
+        if !self.write.kind().can_write_eof() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "TLS cannot close one direction alone"));
+        }
         if self.lifecycle.is_closing() || self.write.outbox.is_finished() {
-            return;
+            return Ok(());
         }
         if self.write.kind().closes_for_eof() {
-            return self.close();
+            self.close();
+            return Ok(());
         }
         self.write.outbox.finish();
         self.settle();
+        Ok(())
     }
 }
 
@@ -725,7 +798,7 @@ impl Inner<DatagramSide> {
 
 impl<W: SendSide> Inner<W> {
     fn view(&self) -> View {
-        let wants_data = self.lifecycle.wants_data() && !self.reading_paused;
+        let wants_data = self.lifecycle.wants_data() && !self.reading_paused && !self.write.is_upgrading();
         let has_news = self.write.has_news();
         let may_go_on = wants_data && !has_news && self.protocol.is_none();
         let has_backlog = !self.write.is_empty();
@@ -778,6 +851,8 @@ impl<W: SendSide> Inner<W> {
             self.dirty = true;
             if self.write.is_empty() {
                 self.leave();
+            } else if self.write.is_only_upgrading() {
+                self.end(None);
             }
         }
     }

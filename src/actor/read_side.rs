@@ -70,16 +70,16 @@ fn receive(cx: &mut Context<'_>, endpoint: &mut dyn Endpoint, delivery: &mut Del
 /// What the end of file means is what the kinds of stream differ in most.
 fn end_of_file(delivery: &mut Delivery<'_>) {
     match delivery.mailbox.kind() {
-        Kind::Duplex => {
-            if delivery.deliver(Event::EofReceived) == OnEof::Close {
-                delivery.mailbox.close();
-            }
-        }
         Kind::ReadPipe => {
             delivery.mailbox.hang_up();
             delivery.deliver(Event::EofReceived);
         }
         Kind::WritePipe => delivery.mailbox.reader_gone(),
+        kind => {
+            if delivery.deliver(Event::EofReceived) == OnEof::Close || !kind.can_write_eof() {
+                delivery.mailbox.close();
+            }
+        }
     }
     delivery.settle();
 }

@@ -15,6 +15,8 @@ use super::watch::Watch;
 use super::write_side::WriteSide;
 use crate::info::ExtraInfo;
 use crate::io::clock::{Clock, Deadline};
+#[cfg(feature = "tls-custom")]
+use crate::io::tls::wrap;
 use crate::io::{Endpoint, Halves};
 use crate::message::Event;
 use crate::state::bounds::Bounds;
@@ -162,9 +164,11 @@ impl StreamActor {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive) {
+        #[cfg(feature = "tls-custom")]
+        self.begin_upgrade();
         if self.mailbox.is_blocked() {
             match self.endpoint.as_mut().map(|endpoint| endpoint.poll_send_ready(cx)) {
-                Some(Poll::Ready(Ok(()))) => self.mailbox.unblock(),
+                Some(Poll::Ready(Ok(()))) => self.unblock(),
                 Some(Poll::Ready(Err(exc))) => self.mailbox.abort(Some(exc)),
                 Some(Poll::Pending) | None => {}
             }
@@ -174,6 +178,23 @@ impl StreamActor {
         if let Some(Poll::Ready(Err(exc))) = flushed {
             self.mailbox.abort(Some(exc));
         }
+    }
+
+    fn unblock(&self) {
+        self.mailbox.unblock();
+        #[cfg(feature = "tls-custom")]
+        self.mailbox.end_upgrade();
+    }
+
+    /// Puts TLS over the endpoint, if that is due.
+    #[cfg(feature = "tls-custom")]
+    fn begin_upgrade(&mut self) {
+        let Some((tls, outlet)) = self.mailbox.due_upgrade() else { return };
+        let (Ok(side), Some(inner)) = (tls.side(), self.endpoint.take()) else { return };
+        let (endpoint, outlet) = wrap(inner, outlet, &tls, side, self.deadline.clock().clone());
+        self.close_timeout = tls.limit_closing(self.close_timeout);
+        self.mailbox.begin_upgrade(endpoint.shared().clone(), outlet);
+        self.endpoint = Some(Box::new(endpoint));
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive) -> Turn {

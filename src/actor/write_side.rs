@@ -17,6 +17,8 @@ use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
 use crate::state::marks::{Mark, Marks};
 use crate::state::outbox::{Front, Outbox};
+#[cfg(feature = "tls-custom")]
+use crate::tls::TlsJob;
 
 /// Slices sent at once.
 const SLICES: usize = 16;
@@ -34,6 +36,8 @@ const BURST: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) enum Job {
     SendFile(FileJob),
+    #[cfg(feature = "tls-custom")]
+    StartTls(Box<TlsJob>),
 }
 
 /// Bytes that were handed over for sending.
@@ -58,12 +62,24 @@ pub(crate) struct WriteSide {
     bounds: Bounds,
     /// If there are time limits.
     times: Option<Box<SendTimes>>,
+    /// Upgrades in the outbox: nothing is received as it is any more.
+    upgrades: usize,
 }
 
 impl WriteSide {
     pub(crate) const fn new(kind: Kind, limits: WriteLimits, outlet: Option<Arc<dyn Outlet>>) -> Self {
         let outbox = Outbox::new(kind.marks(limits));
-        Self { kind, outbox, outlet, blocked: false, burst: 0, done: false, bounds: Bounds::NONE, times: None }
+        Self {
+            kind,
+            outbox,
+            outlet,
+            blocked: false,
+            burst: 0,
+            done: false,
+            bounds: Bounds::NONE,
+            times: None,
+            upgrades: 0,
+        }
     }
 
     pub(crate) fn bounded(mut self, bounds: Bounds, times: Option<Box<SendTimes>>) -> Self {
@@ -179,6 +195,41 @@ impl WriteSide {
     }
 }
 
+/// Upgrades to TLS.
+#[cfg(feature = "tls-custom")]
+impl WriteSide {
+    pub(crate) fn queue_upgrade(&mut self, job: Job) {
+        self.kind = Kind::Tls { half_close: false };
+        self.upgrades += 1;
+        self.outbox.job(job);
+    }
+
+    /// The upgrade that is due, if one is.
+    pub(crate) fn due_upgrade(&mut self) -> Option<&mut TlsJob> {
+        match self.outbox.front() {
+            Front::Job(Job::StartTls(job)) => Some(job),
+            _ => None,
+        }
+    }
+
+    /// The upgrade at the front is being made. Until its endpoint is ready for sending nothing more is sent.
+    pub(crate) fn begin_upgrade(&mut self, outlet: Arc<dyn Outlet>) {
+        self.outlet = Some(outlet);
+        self.blocked = true;
+    }
+
+    /// The upgrade at the front is made.
+    pub(crate) fn end_upgrade(&mut self, half_close: bool) {
+        if let Some(job) = self.due_upgrade() {
+            job.finish();
+        }
+        self.upgrades -= 1;
+        self.kind = Kind::Tls { half_close: half_close && self.upgrades == 0 };
+        self.outbox.done();
+        self.done = true;
+    }
+}
+
 impl SendSide for WriteSide {
     type News = Mark;
     type Outlet = Arc<dyn Outlet>;
@@ -240,6 +291,14 @@ impl SendSide for WriteSide {
 
     fn has_news(&self) -> bool {
         self.outbox.marks().has_news()
+    }
+
+    fn is_upgrading(&self) -> bool {
+        self.upgrades > 0
+    }
+
+    fn is_only_upgrading(&self) -> bool {
+        self.upgrades > 0 && self.outbox.len() == self.upgrades
     }
 
     fn is_direct(&self) -> bool {

@@ -262,6 +262,10 @@ impl<S: Stream> Endpoint for StreamEndpoint<S> {
         Poll::Ready(Ok(()))
     }
 
+    fn unbind(&mut self) {
+        self.binding.unbind();
+    }
+
     fn into_socket(self: Box<Self>) -> Option<Socket> {
         self.binding.into_stream()?.into_socket()
     }

@@ -43,6 +43,10 @@ pub(crate) struct State {
 enum Client {
     /// Its `connection_made` is still running; what was asked of all clients meanwhile.
     Coming(Option<Farewell>),
+    /// Its handshake is going on, in the task to be woken.
+    Handshaking(Option<Waker>),
+    /// Its handshake is to end at once.
+    Unwanted,
     Connected(Transport),
 }
 
@@ -149,16 +153,23 @@ impl Shared {
         }
     }
 
-    /// Ends all clients, also those whose `connection_made` is running at this moment.
+    /// Ends all clients, also those whose `connection_made` is running at this moment. Handshakes end at once.
     pub(crate) fn end_clients(&self, farewell: Farewell) {
         let mut connected = Vec::new();
+        let mut wakers = Vec::new();
         for (_, client) in &mut self.lock().clients {
             match client {
                 Client::Coming(asked) => *asked = (*asked).max(Some(farewell)),
+                Client::Handshaking(waker) => {
+                    wakers.extend(waker.take());
+                    *client = Client::Unwanted;
+                }
+                Client::Unwanted => {}
                 Client::Connected(transport) => connected.push(transport.clone()),
             }
         }
         connected.iter().for_each(|transport| farewell.bid(transport));
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn set_report(&self, report: Report) {
@@ -196,6 +207,38 @@ impl Place {
         drop(state);
         if let Some(Client::Coming(Some(farewell))) = before {
             farewell.bid(transport);
+        }
+    }
+
+    /// The client can be dismissed before it has a transport.
+    pub(crate) fn begin_handshake(&self) {
+        self.set(Client::Handshaking(None));
+    }
+
+    /// The handshake is over, and `connection_made` follows.
+    pub(crate) fn end_handshake(&self) {
+        if let Some(client) = self.shared.lock().clients.get_mut(self.key) {
+            // It may have been dismissed at the last moment.
+            let asked = matches!(client, Client::Unwanted).then_some(Farewell::Abort);
+            *client = Client::Coming(asked);
+        }
+    }
+
+    /// Whether the client was dismissed; else `waker` is told when it is.
+    pub(crate) fn is_unwanted(&self, waker: &Waker) -> bool {
+        match self.shared.lock().clients.get_mut(self.key) {
+            Some(Client::Unwanted) => true,
+            Some(Client::Handshaking(known)) => {
+                *known = Some(waker.clone());
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn set(&self, client: Client) {
+        if let Some(place) = self.shared.lock().clients.get_mut(self.key) {
+            *place = client;
         }
     }
 

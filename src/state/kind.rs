@@ -15,6 +15,12 @@ pub(crate) enum Kind {
     /// The write end of a pipe.
     #[cfg_attr(not(unix), expect(dead_code, reason = "there are no pipes"))]
     WritePipe,
+    /// Both directions, over TLS.
+    #[cfg(feature = "tls-custom")]
+    Tls {
+        /// One direction can be closed alone.
+        half_close: bool,
+    },
 }
 
 impl Kind {
@@ -26,6 +32,15 @@ impl Kind {
     /// Whether the end of file is sent by closing.
     pub(crate) const fn closes_for_eof(self) -> bool {
         matches!(self, Self::WritePipe)
+    }
+
+    /// Whether the writing direction can be ended.
+    pub(crate) const fn can_write_eof(self) -> bool {
+        match self {
+            Self::Duplex | Self::ReadPipe | Self::WritePipe => true,
+            #[cfg(feature = "tls-custom")]
+            Self::Tls { half_close } => half_close,
+        }
     }
 
     /// Whether what is written while the buffer empties after `close()` is still sent.

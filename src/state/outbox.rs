@@ -63,6 +63,11 @@ impl<J> Outbox<J> {
         self.first.is_none()
     }
 
+    /// Pieces of work that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.work().count()
+    }
+
     pub(crate) const fn is_finished(&self) -> bool {
         self.finished
     }

@@ -50,14 +50,13 @@ impl WriteTransport {
     ///
     /// [`Unsupported`](io::ErrorKind::Unsupported) where [`can_write_eof`](Self::can_write_eof) is false.
     pub fn write_eof(&self) -> io::Result<()> {
-        self.mailbox.write_eof();
-        Ok(())
+        self.mailbox.write_eof()
     }
 
     /// [`Transport::can_write_eof`]
     #[must_use]
-    pub const fn can_write_eof(&self) -> bool {
-        true
+    pub fn can_write_eof(&self) -> bool {
+        self.mailbox.can_write_eof()
     }
 
     /// [`Transport::write_buffer_size`]
@@ -148,7 +147,7 @@ impl WriteTransport {
         }
         match command {
             WriteCommand::Write(data) => drop(self.write_bytes(data)),
-            WriteCommand::WriteEof => self.mailbox.write_eof(),
+            WriteCommand::WriteEof => drop(self.write_eof()),
             WriteCommand::Close => self.close(),
             WriteCommand::Abort => self.abort(),
             WriteCommand::Fail(exc) => self.fail(exc),

@@ -1,0 +1,294 @@
+//! One TLS session without input or output: ciphertext goes in and plaintext comes out, and the other way round.
+
+use std::fmt;
+use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, BytesMut};
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_rustls::rustls::{Connection, ProtocolVersion};
+use futures_rustls::{Accept, Connect};
+
+use crate::io::Outlet;
+use crate::io::errors::unless_blocked;
+use crate::tls::{Side, TlsInfo};
+
+pub(crate) struct Session {
+    stage: Stage,
+    /// Ciphertext of the handshake that waits to be sent; what follows it waits inside of `stage`.
+    out: BytesMut,
+    /// Plaintext that its receiver had no room for.
+    plain: BytesMut,
+    /// The peer has sent close_notify.
+    finished: bool,
+}
+
+enum Stage {
+    Handshake(Box<Handshake>, Wire),
+    Open(Box<Connection>),
+    /// The handshake has failed; what is in `out` tells the peer why.
+    Failed,
+}
+
+enum Handshake {
+    Client(Connect<Wire>),
+    Server(Accept<Wire>),
+}
+
+/// Where received plaintext goes.
+#[derive(Debug)]
+pub(crate) struct Sink<'a> {
+    room: &'a mut [u8],
+    filled: usize,
+    /// Nobody wants to read it.
+    discards: bool,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) const fn new(room: &'a mut [u8]) -> Self {
+        Self { room, filled: 0, discards: false }
+    }
+
+    pub(crate) fn discarding() -> Self {
+        Self { discards: true, ..Self::new(&mut []) }
+    }
+
+    pub(crate) const fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Takes as much as there is room for; how much that is.
+    fn put(&mut self, data: &[u8]) -> usize {
+        if self.discards {
+            return data.len();
+        }
+        let count = data.len().min(self.room.len() - self.filled);
+        self.room[self.filled..self.filled + count].copy_from_slice(&data[..count]);
+        self.filled += count;
+        count
+    }
+}
+
+impl Session {
+    /// A session that begins with its handshake.
+    pub(crate) fn new(side: &Side) -> Self {
+        let wire = Wire::default();
+        let handshake = match side {
+            Side::Client(connector, name) => Handshake::Client(connector.connect(name.clone(), wire.clone())),
+            Side::Server(acceptor) => Handshake::Server(acceptor.accept(wire.clone())),
+        };
+        let stage = Stage::Handshake(Box::new(handshake), wire);
+        Self { stage, out: BytesMut::new(), plain: BytesMut::new(), finished: false }
+    }
+
+    /// Whether the handshake is still going on, or has failed.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        match &self.stage {
+            Stage::Handshake(..) | Stage::Failed => true,
+            Stage::Open(connection) => connection.is_handshaking(),
+        }
+    }
+
+    /// Whether the peer has finished with close_notify and all it sent was taken.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished && self.plain.is_empty()
+    }
+
+    pub(crate) fn has_plain(&self) -> bool {
+        !self.plain.is_empty()
+    }
+
+    /// Takes what had no room before.
+    pub(crate) fn take_plain(&mut self, sink: &mut Sink<'_>) {
+        let count = sink.put(&self.plain);
+        self.plain.advance(count);
+        if self.plain.is_empty() {
+            self.plain = BytesMut::new();
+        }
+    }
+
+    /// Moves the handshake on with the ciphertext that it was fed.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` with the error of rustls.
+    pub(crate) fn shake(&mut self) -> io::Result<()> {
+        let Stage::Handshake(handshake, wire) = &mut self.stage else { return Ok(()) };
+        let outcome = handshake.poll();
+        self.out.unsplit(wire.lock().output.split());
+        let rest = match &outcome {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(_) => wire.lock().input.split(),
+        };
+        self.stage = Stage::Failed;
+        if let Poll::Ready(connection) = outcome {
+            let mut connection = Box::new(connection?);
+            // The first data may have come with the last message of the handshake.
+            let finished = process(&mut connection, &mut Sink::new(&mut []), &mut self.plain);
+            self.stage = Stage::Open(connection);
+            self.finished = finished?;
+        }
+        self.feed(&rest, &mut Sink::new(&mut []))
+    }
+
+    /// Takes ciphertext, and gives the plaintext in it to `sink` as far as it has room.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` with the error of rustls. What came before it is in `sink`.
+    pub(crate) fn feed(&mut self, mut data: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
+        if let Stage::Handshake(_, wire) = &self.stage {
+            wire.lock().input.extend_from_slice(data);
+            return self.shake();
+        }
+        let Stage::Open(connection) = &mut self.stage else { return Ok(()) };
+        // What follows close_notify is not read.
+        while !data.is_empty() && connection.read_tls(&mut data)? > 0 {
+            self.finished |= process(connection, sink, &mut self.plain)?;
+        }
+        Ok(())
+    }
+
+    /// Encrypts a part of what is to be sent; how much. 0 before the handshake is done.
+    pub(crate) fn encrypt(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        match &mut self.stage {
+            Stage::Open(connection) => connection.writer().write_vectored(bufs),
+            _ => Ok(0),
+        }
+    }
+
+    /// Tells the peer that nothing more will follow.
+    pub(crate) fn send_close_notify(&mut self) {
+        if let Stage::Open(connection) = &mut self.stage {
+            connection.send_close_notify();
+        }
+    }
+
+    /// Passes ciphertext on; whether that was all.
+    pub(crate) fn push(&mut self, outlet: &dyn Outlet) -> io::Result<bool> {
+        while !self.out.is_empty() {
+            let Some(count) = unless_blocked(outlet.try_send(&[IoSlice::new(&self.out)]))? else { return Ok(false) };
+            self.out.advance(count);
+        }
+        self.out = BytesMut::new();
+        let Stage::Open(connection) = &mut self.stage else { return Ok(true) };
+        while connection.wants_write() {
+            if unless_blocked(connection.write_tls(&mut Sending(outlet)))?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What was negotiated; `None` before that.
+    pub(crate) fn info(&self) -> Option<TlsInfo> {
+        match &self.stage {
+            Stage::Open(connection) => TlsInfo::new(connection),
+            _ => None,
+        }
+    }
+
+    /// Whether close_notify closes one direction only.
+    pub(crate) fn has_half_close(&self) -> bool {
+        match &self.stage {
+            Stage::Open(connection) => connection.protocol_version() == Some(ProtocolVersion::TLSv1_3),
+            _ => false,
+        }
+    }
+}
+
+/// Decrypts what was read, and moves it out of rustls so that it takes more; whether the peer has finished.
+fn process(connection: &mut Connection, sink: &mut Sink<'_>, rest: &mut BytesMut) -> io::Result<bool> {
+    let processed = connection.process_new_packets();
+    let mut reader = connection.reader();
+    while let Ok(chunk @ [_, ..]) = reader.fill_buf() {
+        let count = if rest.is_empty() { sink.put(chunk) } else { 0 };
+        rest.extend_from_slice(&chunk[count..]);
+        let count = chunk.len();
+        reader.consume(count);
+    }
+    processed.map(|state| state.peer_has_closed()).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
+}
+
+impl Handshake {
+    fn poll(&mut self) -> Poll<io::Result<Connection>> {
+        // Its wire never has to be waited for: it is asked again when there is more on it.
+        let mut cx = Context::from_waker(Waker::noop());
+        match self {
+            Self::Client(connect) => {
+                let stream = Pin::new(connect).poll(&mut cx);
+                stream.map_ok(|stream| stream.into_inner().1.into())
+            }
+            Self::Server(accept) => {
+                let stream = Pin::new(accept).poll(&mut cx);
+                stream.map_ok(|stream| stream.into_inner().1.into())
+            }
+        }
+    }
+}
+
+/// What the handshake of futures-rustls takes for a stream.
+#[derive(Clone, Default)]
+struct Wire(Arc<Mutex<Buffers>>);
+
+#[derive(Default)]
+struct Buffers {
+    input: BytesMut,
+    output: BytesMut,
+}
+
+impl Wire {
+    fn lock(&self) -> MutexGuard<'_, Buffers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let input = &mut self.lock().input;
+        if input.is_empty() {
+            return Poll::Pending;
+        }
+        Poll::Ready(input.reader().read(buf))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.lock().output.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// An outlet as rustls wants it.
+struct Sending<'a>(&'a dyn Outlet);
+
+impl Write for Sending<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.try_send(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_send(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("finished", &self.finished).finish_non_exhaustive()
+    }
+}

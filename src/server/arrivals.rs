@@ -1,0 +1,125 @@
+//! Clients that are not connected yet: their handshakes are going on.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use async_executor::Executor;
+
+use super::clients::Place;
+use crate::connect::{Handshake, Link};
+use crate::info::Addr;
+
+/// A client in its handshake. Resolves to nothing if it was dismissed meanwhile.
+pub(crate) struct Arrival {
+    handshake: Handshake,
+    place: Arc<Place>,
+}
+
+impl Arrival {
+    pub(crate) fn new(handshake: Handshake, place: Arc<Place>) -> Self {
+        place.begin_handshake();
+        Self { handshake, place }
+    }
+}
+
+impl Future for Arrival {
+    type Output = Option<io::Result<Link>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.place.is_unwanted(cx.waker()) {
+            return Poll::Ready(None);
+        }
+        let peer = self.handshake.peername().cloned();
+        let shaken = ready!(Pin::new(&mut self.handshake).poll(cx));
+        self.place.end_handshake();
+        Poll::Ready(Some(shaken.map_err(|err| io::Error::new(err.kind(), Failed { peer, err }))))
+    }
+}
+
+/// A handshake that has failed, and with whom.
+#[derive(Debug)]
+struct Failed {
+    peer: Option<Addr>,
+    err: io::Error,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the TLS handshake")?;
+        if let Some(peer) = &self.peer {
+            write!(f, " with {peer}")?;
+        }
+        write!(f, " has failed: {}", self.err)
+    }
+}
+
+impl Error for Failed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.err)
+    }
+}
+
+/// Handshakes side by side, for whoever takes the clients one by one.
+#[derive(Default)]
+pub(crate) struct Arrivals {
+    executor: Arc<Executor<'static>>,
+    done: Arc<Done>,
+}
+
+/// A client that is ready for its protocol.
+pub(crate) type Arrived = io::Result<(Link, Arc<Place>)>;
+
+#[derive(Default)]
+struct Done(Mutex<(VecDeque<Arrived>, Option<Waker>)>);
+
+impl Done {
+    fn lock(&self) -> MutexGuard<'_, (VecDeque<Arrived>, Option<Waker>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, arrived: Arrived) {
+        let mut done = self.lock();
+        done.0.push_back(arrived);
+        let waker = done.1.take();
+        drop(done);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Arrivals {
+    /// What must be run for the handshakes to go on.
+    pub(crate) const fn executor(&self) -> &Arc<Executor<'static>> {
+        &self.executor
+    }
+
+    pub(crate) fn spawn(&self, arrival: Arrival) {
+        let done = self.done.clone();
+        let task = self.executor.spawn(async move {
+            let place = arrival.place.clone();
+            if let Some(shaken) = arrival.await {
+                done.push(shaken.map(|mut link| {
+                    // It is bound where its connection will run.
+                    link.halves.0.unbind();
+                    (link, place)
+                }));
+            }
+        });
+        task.detach();
+    }
+
+    /// The next that is done; else `waker` is told when there is one.
+    pub(crate) fn next(&self, waker: &Waker) -> Option<Arrived> {
+        let mut done = self.done.lock();
+        let arrived = done.0.pop_front();
+        if arrived.is_none() {
+            done.1 = Some(waker.clone());
+        }
+        arrived
+    }
+}
