@@ -81,8 +81,65 @@ fn actor_ping() {
 #[test]
 fn tour() {
     let text = output("tour", &[]);
-    let scenes = if cfg!(unix) { 13 } else { 8 };
+    let scenes = if cfg!(unix) { 13 } else { 8 } + if cfg!(feature = "tls") { 2 } else { 0 };
     assert!(text.ends_with(&format!("\n{scenes} of {scenes} scenes as expected\n")), "{text}");
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use super::*;
+
+    macro_rules! file {
+        ($name:literal) => {
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/tls/", $name)
+        };
+    }
+
+    fn serve(name: &str) -> Server {
+        let mut server = Server::run_with(name, &[file!("cert.pem"), file!("key.pem"), "127.0.0.1:0"]);
+        let line = server.line();
+        server.address = line.strip_prefix("Serving on ").expect(&line).to_owned();
+        server
+    }
+
+    /// Asks by `openssl s_client` for one line; says so if that is missing.
+    fn ask(server: &Server, args: &[&str], line: &str) -> Option<String> {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-quiet", "-no_ign_eof", "-verify_return_error", "-servername", "localhost"]);
+        command.args(["-CAfile", file!("ca.pem"), "-connect", &server.address]).args(args);
+        let Ok(mut client) = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn() else {
+            println!("skipped: openssl cannot be run");
+            return None;
+        };
+        std::io::Write::write_all(client.stdin.as_mut().unwrap(), line.as_bytes()).unwrap();
+        let lines = BufReader::new(client.stdout.take().unwrap()).lines();
+        let answer = lines.map_while(Result::ok).find(|line| !line.starts_with("250 8BITMIME"));
+        drop(client.stdin.take());
+        assert!(client.wait().unwrap().success());
+        answer
+    }
+
+    #[test]
+    fn tls_echo() {
+        let mut server = serve("tls_echo");
+        let Some(answer) = ask(&server, &["-tls1_3"], "hello\n") else { return };
+        assert_eq!(answer, "hello");
+        let connection = server.line();
+        assert!(connection.ends_with("asked for localhost"), "{connection}");
+        assert_eq!(server.line(), "The client has finished");
+        assert_eq!(server.line(), "Connection closed");
+    }
+
+    #[test]
+    fn starttls() {
+        let mut server = serve("starttls");
+        let Some(answer) = ask(&server, &["-starttls", "smtp"], "QUIT\r\n") else { return };
+        assert!(answer.starts_with("250") || answer == "221 goodbye", "{answer}");
+        assert!(server.line().starts_with("C: EHLO"));
+        assert_eq!(server.line(), "C: STARTTLS");
+        assert_eq!(server.line(), "C: QUIT  (over TLS)");
+        assert_eq!(server.line(), "Connection closed");
+    }
 }
 
 /// A running echo server; ended when it is dropped.
@@ -101,7 +158,11 @@ impl Server {
     }
 
     fn run(name: &str) -> Self {
-        let mut child = command(name).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
+        Self::run_with(name, &["127.0.0.1:0"])
+    }
+
+    fn run_with(name: &str, args: &[&str]) -> Self {
+        let mut child = command(name).args(args).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout, address: String::new() }
     }

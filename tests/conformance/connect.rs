@@ -117,7 +117,10 @@ async fn connect_stream<P: AnyStream>(report: &Report, protocol: P, stream: Stre
         Stream::Accepted(socket) => report.on(connect_accepted_socket(protocol, socket)).await,
         Stream::Address(addr) => {
             let addr = (addr.ip().to_string(), addr.port());
-            report.on(create_connection(protocol, addr)).await;
+            let connect = create_connection(protocol, addr);
+            #[cfg(feature = "tls")]
+            let connect = crate::tls::secure_client(connect, &report.run.scenario);
+            report.on(connect).await;
         }
         Stream::Connected(socket) => report.on(connect_socket(protocol, socket)).await,
         Stream::Path(path) => report.on(create_unix_connection(protocol, path)).await,
@@ -198,6 +201,8 @@ where
 {
     match run.scenario.kind {
         Kind::UnixServer => create_unix_server(factory, run.path(LIBRARY)),
+        #[cfg(feature = "tls")]
+        Kind::TlsServer => crate::tls::secure_server(create_server(factory, ("127.0.0.1", 0)), &run.scenario),
         _ => create_server(factory, ("127.0.0.1", 0)),
     }
 }

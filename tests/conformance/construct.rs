@@ -21,13 +21,13 @@ pub(crate) fn why_not_supported(scenario: &Scenario) -> Option<String> {
     if scenario.python_only {
         return Some("python only".to_owned());
     }
-    if matches!(scenario.kind, Kind::Tls | Kind::TlsServer) {
-        return Some(format!("kind {}", scenario.kind.name()));
-    }
-    scenario.steps.iter().find_map(|step| match step.what {
-        StepKind::StartTls => Some("step start_tls".to_owned()),
+    let is_over_tls = matches!(scenario.kind, Kind::Tls | Kind::TlsServer);
+    let starts_tls = scenario.steps.iter().any(|step| matches!(step.what, StepKind::StartTls { .. }));
+    match cfg!(feature = "tls") {
+        false if is_over_tls => Some(format!("kind {} without the feature", scenario.kind.name())),
+        false if starts_tls => Some("step start_tls without the feature".to_owned()),
         _ => None,
-    })
+    }
 }
 
 impl Driver {
@@ -39,13 +39,13 @@ impl Driver {
             Kind::SocketPair => self.socket_pair(),
             Kind::Subprocess => self.connect(Target::Process),
             Kind::Tcp => self.tcp(),
-            Kind::TcpServer | Kind::UnixServer => self.server(),
+            Kind::TcpServer | Kind::TlsServer | Kind::UnixServer => self.server(),
+            Kind::Tls => self.tls(),
             Kind::Udp => self.udp(),
             Kind::UdpConnected => self.udp_connected(),
             Kind::Unix => self.unix(),
             Kind::UnixDatagram => self.unix_datagram(),
             Kind::WritePipe => self.write_pipe(),
-            kind @ (Kind::Tls | Kind::TlsServer) => Err(Stop::error(kind.name())),
         }
     }
 
@@ -68,6 +68,26 @@ impl Driver {
         let addr = peer::local_addr(&listener)?;
         self.run.set_peer_address("p1", addr);
         self.connect_to(listener, Stream::Address(addr))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn tls(&mut self) -> Connected {
+        Err(Stop::error("the feature is missing"))
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(&mut self) -> Connected {
+        let listener = peer::listen(self.run.scenario.options.peer_rcvbuf, TIMEOUT)?;
+        let addr = peer::local_addr(&listener)?;
+        self.run.set_peer_address("p1", addr);
+        let connecting = self.library.connect(Target::Stream(Stream::Address(addr)));
+        let (socket, _) = listener.accept()?;
+        // If this fails, the creating call tells why.
+        if let Ok(peer) = crate::tls::accept_peer(socket, self.run.scenario.options.tls.peer_mode) {
+            self.run.add_library_address(peer.addr()?);
+            self.peers.insert("p1".to_owned(), Box::new(peer));
+        }
+        wait(&connecting, LIBRARY_TIMEOUT).map(Some)
     }
 
     fn unix(&mut self) -> Connected {

@@ -158,7 +158,7 @@ impl Driver {
                 let in_time = self.run.trace.wait_for(event, *count, *timeout);
                 return Ok((!in_time).then(|| json!(["wait_timeout", event])));
             }
-            StepKind::StartTls => return Err(Stop::error("not supported")),
+            StepKind::StartTls { conn, server_side } => return self.start_tls(conn.as_deref(), *server_side),
         }
         Ok(None)
     }
@@ -168,6 +168,28 @@ impl Driver {
         fs::write(&path, step.data.bytes())?;
         library::send_file(&self.run, File::open(&path)?, step);
         Ok(())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn start_tls(&mut self, _: Option<&str>, _: bool) -> Outcome {
+        Err(Stop::error("the feature is missing"))
+    }
+
+    /// Upgrades both sides; the peer begins when the library has.
+    #[cfg(feature = "tls")]
+    fn start_tls(&mut self, conn: Option<&str>, server_side: bool) -> Outcome {
+        let (began, begun) = mpsc::channel();
+        let (ended, result) = mpsc::channel();
+        library::start_tls(&self.run, conn, server_side, began, ended);
+        wait(&begun, LIBRARY_TIMEOUT)?;
+        let socket = self.peers.get_mut("p1").and_then(|peer| peer.take_socket());
+        let socket = socket.ok_or_else(|| Stop::error("the peer cannot be upgraded"))?;
+        // If this fails, the library tells why.
+        if let Ok(peer) = crate::tls::upgrade_peer(socket, server_side) {
+            self.peers.insert("p1".to_owned(), Box::new(peer));
+        }
+        let result = wait(&result, LIBRARY_TIMEOUT)?;
+        Ok(Some(json!(["start_tls", result])))
     }
 
     fn start_serving(&self) -> Outcome {

@@ -84,6 +84,12 @@ pub(crate) trait Endpoint: Send + Sync {
         None
     }
 
+    /// Starts the upgrade; none if the kind of transport has no such thing.
+    #[cfg(feature = "tls")]
+    fn start_tls(&self, _tls: smol_transports::Tls) -> Option<Boxed<io::Result<()>>> {
+        None
+    }
+
     fn terminate(&self) -> Outcome {
         NOT_SUPPORTED
     }

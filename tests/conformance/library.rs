@@ -204,3 +204,28 @@ fn end_of_sending(result: io::Result<u64>, closing: bool) -> Vec<Value> {
     let late = kind == "invalid_input" || closing && kind == "broken_pipe";
     vec![json!(if late { "invalid_state" } else { kind })]
 }
+
+/// Starts an upgrade: tells when it has begun, and how it has ended.
+#[cfg(feature = "tls")]
+pub(crate) fn start_tls(
+    run: &Arc<Run>,
+    conn: Option<&str>,
+    server_side: bool,
+    began: Sender<()>,
+    ended: Sender<&'static str>,
+) {
+    let (run, conn) = (run.clone(), conn.map(str::to_owned));
+    run.clone().post(Box::new(move |local| {
+        let tls = if server_side { crate::tls::server(&run.scenario) } else { crate::tls::client(&run.scenario) };
+        let endpoint = run.conn(conn.as_deref()).and_then(|conn| conn.endpoint());
+        let starting = endpoint.and_then(|endpoint| endpoint.start_tls(tls));
+        let _ = began.send(());
+        local.spawn(async move {
+            let result = match starting {
+                Some(starting) => starting.await.map_or_else(|err| kind_of(&err), |()| "ok"),
+                None => "invalid_state",
+            };
+            let _ = ended.send(result);
+        });
+    }));
+}

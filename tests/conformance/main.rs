@@ -31,6 +31,8 @@ mod report;
 mod run;
 mod scenario;
 mod settings;
+#[cfg(feature = "tls")]
+mod tls;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -101,6 +103,8 @@ fn load(settings: &Settings) -> io::Result<Vec<Loaded>> {
     for name in CERTIFICATES {
         fs::metadata(settings.tls.join(name)).map_err(|err| io::Error::new(err.kind(), format!("{name}: {err}")))?;
     }
+    #[cfg(feature = "tls")]
+    tls::load(&settings.tls)?;
     let mut scenarios = Vec::new();
     for folder in &settings.scenarios {
         scenarios.extend(files(folder)?.iter().map(|path| load_file(path)));

@@ -10,9 +10,13 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 mod datagram;
 mod pipe;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub(crate) use datagram::DatagramPeer;
 pub(crate) use pipe::PipePeer;
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsPeer;
 
 /// The other end of a transport under test. What a kind of peer cannot do is an error.
 pub(crate) trait Peer {
@@ -39,6 +43,12 @@ pub(crate) trait Peer {
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         Err(ErrorKind::Unsupported.into())
+    }
+
+    /// Gives the socket away, to be upgraded.
+    #[cfg(feature = "tls")]
+    fn take_socket(&mut self) -> Option<Socket> {
+        None
     }
 
     /// What a trace calls the end of the bytes.
@@ -102,10 +112,15 @@ impl Peer for SocketPeer {
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.socket()?.shutdown(Shutdown::Write)
     }
+
+    #[cfg(feature = "tls")]
+    fn take_socket(&mut self) -> Option<Socket> {
+        self.0.take()
+    }
 }
 
 /// Limits the time of every operation of a socket, also of accepting.
-fn set_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
+pub(crate) fn set_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
     socket.set_read_timeout(Some(timeout))?;
     socket.set_write_timeout(Some(timeout))
 }

@@ -62,13 +62,27 @@ impl Driver {
             addr => self.unix_connection(name, &addr),
         };
         let result = match connected {
-            Ok(socket) => {
-                self.add_peer(name, socket)?;
-                "ok"
-            }
+            Ok(socket) => self.greet(name, socket)?,
             Err(err) => kind_of(&err),
         };
         Ok(Some(json!(["peer_connect", name, result])))
+    }
+
+    /// Adds a peer that has connected, after its handshake if there is one.
+    fn greet(&mut self, name: &str, socket: Socket) -> Result<&'static str, Stop> {
+        #[cfg(feature = "tls")]
+        if self.run.scenario.kind == crate::scenario::Kind::TlsServer {
+            return Ok(match crate::tls::connect_peer(socket) {
+                Ok(peer) => {
+                    self.run.add_library_address(peer.addr()?);
+                    self.peers.insert(name.to_owned(), Box::new(peer));
+                    "ok"
+                }
+                Err(err) => kind_of(&err),
+            });
+        }
+        self.add_peer(name, socket)?;
+        Ok("ok")
     }
 
     /// Connects over TCP, from an address that is known before the library sees it.

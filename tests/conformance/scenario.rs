@@ -66,6 +66,28 @@ pub(crate) struct Options {
     pub(crate) start_serving: bool,
     /// Where the standard input, output and error of a child process lead.
     pub(crate) stdio: [Redirect; 3],
+    pub(crate) tls: TlsOptions,
+}
+
+/// What is special about the TLS of a scenario.
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "nothing is done with it"))]
+#[derive(Debug)]
+pub(crate) struct TlsOptions {
+    pub(crate) server_hostname: Option<String>,
+    /// Whether the library as a client trusts nobody.
+    pub(crate) no_ca: bool,
+    pub(crate) peer_mode: PeerMode,
+    pub(crate) handshake_timeout: Option<Duration>,
+    pub(crate) shutdown_timeout: Option<Duration>,
+}
+
+/// What the driver does in the place of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerMode {
+    Close,
+    Garbage,
+    Silent,
+    Tls,
 }
 
 /// Where a standard stream of a child process leads.
@@ -244,7 +266,10 @@ pub(crate) enum StepKind {
     Settle(Option<Duration>),
     Sleep(Duration),
     StartServing,
-    StartTls,
+    StartTls {
+        conn: Option<String>,
+        server_side: bool,
+    },
     Wait {
         event: String,
         count: u64,

@@ -29,5 +29,7 @@ mod recorder;
 mod sendfile;
 mod sequences;
 mod server;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(unix)]
 mod unix;

@@ -65,15 +65,15 @@ fn block() -> Vec<u8> {
 }
 
 /// A program that does not outlive its test.
-struct Child(std::process::Child);
+pub(crate) struct Child(std::process::Child);
 
 impl Child {
-    fn pipes(&mut self) -> (ChildStdin, ChildStdout) {
+    pub(crate) fn pipes(&mut self) -> (ChildStdin, ChildStdout) {
         (self.0.stdin.take().unwrap(), self.0.stdout.take().unwrap())
     }
 
     /// Waits for the end; whether it was a good one.
-    async fn succeeds(&mut self) -> bool {
+    pub(crate) async fn succeeds(&mut self) -> bool {
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status.success();
@@ -91,7 +91,7 @@ impl Drop for Child {
 }
 
 /// Starts a program; says so if it is missing.
-fn start(command: &mut Command) -> Option<Child> {
+pub(crate) fn start(command: &mut Command) -> Option<Child> {
     match command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() {
         Ok(child) => Some(Child(child)),
         Err(err) => {

@@ -73,6 +73,11 @@ impl Endpoint for Transport {
     fn send_file(&self, file: File, part: Part) -> Option<Boxed<io::Result<u64>>> {
         Some(Box::pin(self.sendfile(file, part)))
     }
+
+    #[cfg(feature = "tls")]
+    fn start_tls(&self, tls: smol_transports::Tls) -> Option<Boxed<io::Result<()>>> {
+        Some(Box::pin(self.start_tls(tls)))
+    }
 }
 
 impl Endpoint for ReadTransport {
@@ -109,6 +114,10 @@ fn has_extra(transport: &Transport, name: &str) -> bool {
         "peername" => transport.extra_info().peername().is_some(),
         "sockname" => transport.extra_info().sockname().is_some(),
         "socket" => transport.with_socket(|_| ()).is_some(),
+        #[cfg(feature = "tls")]
+        "cipher" | "ssl_object" | "sslcontext" => transport.extra_info().tls().is_some(),
+        #[cfg(feature = "tls")]
+        "peercert" => transport.extra_info().tls().is_some_and(|tls| !tls.peer_certificates().is_empty()),
         _ => false,
     }
 }

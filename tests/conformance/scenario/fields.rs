@@ -67,6 +67,10 @@ impl<'a> Fields<'a> {
         self.maybe(name, "a time in milliseconds", |value| Duration::try_from_secs_f64(value.as_f64()? / 1000.0).ok())
     }
 
+    pub(super) fn maybe_seconds(&self, name: &str) -> Parsed<Option<Duration>> {
+        self.maybe(name, "a time in seconds", |value| Duration::try_from_secs_f64(value.as_f64()?).ok())
+    }
+
     pub(super) fn flag(&self, name: &str, default: bool) -> Parsed<bool> {
         Ok(self.maybe_flag(name)?.unwrap_or(default))
     }

@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::fields::{Fields, Parsed};
 use super::known::unknown_fields;
 use super::{
-    Action, Call, Check, Kind, Mark, Method, Op, Options, PeerStep, ProtocolSpec, Reaction, Redirect, Scenario,
-    SendFile, ServerCall, Step, StepKind, Style, What,
+    Action, Call, Check, Kind, Mark, Method, Op, Options, PeerMode, PeerStep, ProtocolSpec, Reaction, Redirect,
+    Scenario, SendFile, ServerCall, Step, StepKind, Style, TlsOptions, What,
 };
 use crate::trace;
 
@@ -151,6 +151,31 @@ impl Options {
             shell: fields.maybe_text("shell")?.map(str::to_owned),
             start_serving: fields.flag("start_serving", true)?,
             stdio: [stdio("stdin")?, stdio("stdout")?, stdio("stderr")?],
+            tls: TlsOptions::parse(fields)?,
+        })
+    }
+}
+
+impl TlsOptions {
+    fn parse(fields: &Fields<'_>) -> Parsed<Self> {
+        Ok(Self {
+            server_hostname: fields.maybe_text("server_hostname")?.map(str::to_owned),
+            no_ca: fields.flag("no_ca", false)?,
+            peer_mode: PeerMode::parse(fields.maybe_text("peer_mode")?.unwrap_or("tls"))?,
+            handshake_timeout: fields.maybe_seconds("ssl_handshake_timeout")?,
+            shutdown_timeout: fields.maybe_seconds("ssl_shutdown_timeout")?,
+        })
+    }
+}
+
+impl PeerMode {
+    fn parse(name: &str) -> Parsed<Self> {
+        Ok(match name {
+            "close" => Self::Close,
+            "garbage" => Self::Garbage,
+            "silent" => Self::Silent,
+            "tls" => Self::Tls,
+            _ => return Err(format!("unknown peer mode {name:?}")),
         })
     }
 }
@@ -347,7 +372,10 @@ impl StepKind {
             "server" => Self::parse_server(value, fields)?,
             "settle" => Self::Settle(fields.maybe_millis("ms")?),
             "sleep" => Self::Sleep(fields.millis("ms")?),
-            "start_tls" => Self::StartTls,
+            "start_tls" => Self::StartTls {
+                conn: fields.maybe_text("conn")?.map(str::to_owned),
+                server_side: fields.flag("server_side", false)?,
+            },
             "together" => Self::Block(fields.required("do", Action::parse)?),
             "wait" => Self::Wait {
                 event: fields.text("event")?.to_owned(),

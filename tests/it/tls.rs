@@ -1,0 +1,8 @@
+//! TLS: from the start and by upgrade, against independent peers and hostile ones.
+
+mod close;
+mod common;
+mod connect;
+mod hostile;
+mod peers;
+mod start;
