@@ -1,12 +1,13 @@
 //! The command line.
 
 use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::machine::Pin;
 use crate::servers::{self, Server};
-use crate::workload::{self, Workload};
+use crate::workload::{self, Address, Net, Workload};
 
 #[derive(Debug)]
 pub(crate) enum Args {
@@ -14,6 +15,8 @@ pub(crate) enum Args {
     Compare(Plan),
     Serve(Serve),
     Load(Drive),
+    Grow(Growth),
+    Job(String),
 }
 
 /// What is compared, and how thoroughly.
@@ -24,12 +27,23 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Of one run.
     pub(crate) time: Duration,
-    pub(crate) pin: Pin,
+    pub(crate) pins: Vec<Pin>,
+    /// Whether memory, system calls and children are looked at as well.
+    pub(crate) extras: bool,
+}
+
+/// How cost grows with the number of connections.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    pub(crate) file: PathBuf,
+    pub(crate) rounds: usize,
+    pub(crate) time: Duration,
 }
 
 #[derive(Debug)]
 pub(crate) struct Serve {
     pub(crate) server: &'static Server,
+    pub(crate) net: Net,
     pub(crate) cpu: Option<usize>,
     /// It ends with the process that started it.
     pub(crate) bound: bool,
@@ -37,27 +51,30 @@ pub(crate) struct Serve {
 
 #[derive(Debug)]
 pub(crate) struct Drive {
-    pub(crate) port: u16,
+    pub(crate) address: Address,
     pub(crate) workload: Workload,
     pub(crate) time: Duration,
-    pub(crate) paced: bool,
     pub(crate) cpu: Option<usize>,
 }
 
 const USAGE: &str = "\
-Compares echo servers and prints a Markdown table.
+Compares servers and prints Markdown tables.
 
     smol-transports-bench [--only PATTERNS] [--servers NAMES] [--rounds N] [--secs S] [--pin same|split|none] [--quick]
-        --only      workloads by name or part of a name, separated by commas
-        --servers   servers by name, separated by commas; the base always runs
+        --only      workloads by name or part of a name, separated by commas; nothing else is looked at then
+        --servers   servers by name, separated by commas; the first is the base of the ratios
         --rounds    runs of each server for each workload; 11 by default
         --secs      length of a run in seconds; 0.15 by default
-        --pin       both on one core (the default), server and load on two, or anywhere
+        --pin       server and load on one core, on two, or anywhere; by default first on one, then on two
         --quick     one short round: shows that everything works, measures nothing
-    smol-transports-bench serve NAME [--cpu N]
-        one server until it is killed; prints its port
-    smol-transports-bench load PORT WORKLOAD [--cpu N] [--secs S] [--paced]
-        one run against such a server; --paced lets it sleep before each message
+    smol-transports-bench grow FILE [--rounds N] [--secs S]
+        how cost grows with the number of connections: writes JSON, which plot.py draws
+    smol-transports-bench serve NAME [--net tcp|unix|udp] [--cpu N]
+        one server until it is killed; prints its address
+    smol-transports-bench load ADDRESS WORKLOAD [--cpu N] [--secs S]
+        one run against such a server
+
+BENCH_PYTHON names the interpreter of asyncio and uvloop; python3 by default.
 ";
 
 pub(crate) fn help() -> String {
@@ -73,6 +90,8 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> io::Result<Args> 
             "--help" | "-h" => Ok(Args::Help),
             "serve" => parse_serve(args).map(Args::Serve),
             "load" => parse_load(args).map(Args::Load),
+            "grow" => parse_growth(args).map(Args::Grow),
+            "job" => value(&mut args, "job").map(Args::Job),
             _ => parse_plan([first].into_iter().chain(args)).map(Args::Compare),
         },
     }
@@ -85,7 +104,8 @@ impl Default for Plan {
             workloads: workload::all(),
             rounds: 11,
             time: Duration::from_millis(150),
-            pin: Pin::Same,
+            pins: vec![Pin::Same, Pin::Split],
+            extras: true,
         }
     }
 }
@@ -94,11 +114,14 @@ fn parse_plan(mut args: impl Iterator<Item = String>) -> io::Result<Plan> {
     let mut plan = Plan::default();
     while let Some(arg) = args.next() {
         match &*arg {
-            "--only" => plan.workloads = workloads(&value(&mut args, "--only")?)?,
+            "--only" => {
+                plan.workloads = workloads(&value(&mut args, "--only")?)?;
+                plan.extras = false;
+            }
             "--servers" => plan.servers = servers(&value(&mut args, "--servers")?)?,
             "--rounds" => plan.rounds = parsed::<usize>(&mut args, "--rounds")?.max(1),
             "--secs" => plan.time = seconds(&mut args)?,
-            "--pin" => plan.pin = pin(&value(&mut args, "--pin")?)?,
+            "--pin" => plan.pins = vec![pin(&value(&mut args, "--pin")?)?],
             "--quick" => (plan.rounds, plan.time) = (1, Duration::from_millis(10)),
             _ => return Err(unknown(&arg)),
         }
@@ -109,10 +132,14 @@ fn parse_plan(mut args: impl Iterator<Item = String>) -> io::Result<Plan> {
 fn parse_serve(mut args: impl Iterator<Item = String>) -> io::Result<Serve> {
     let name = value(&mut args, "serve")?;
     let server = servers::by_name(&name).ok_or_else(|| unknown(&name))?;
-    let mut serve = Serve { server, cpu: None, bound: false };
+    let mut serve = Serve { server, net: Net::Tcp, cpu: None, bound: false };
     while let Some(arg) = args.next() {
         match &*arg {
             "--cpu" => serve.cpu = Some(parsed(&mut args, "--cpu")?),
+            "--net" => {
+                let word = value(&mut args, "--net")?;
+                serve.net = Net::parse(&word).ok_or_else(|| unknown(&word))?;
+            }
             "--bound" => serve.bound = true,
             _ => return Err(unknown(&arg)),
         }
@@ -121,18 +148,30 @@ fn parse_serve(mut args: impl Iterator<Item = String>) -> io::Result<Serve> {
 }
 
 fn parse_load(mut args: impl Iterator<Item = String>) -> io::Result<Drive> {
-    let port = parsed(&mut args, "load")?;
+    let address = Address::parse(&value(&mut args, "load")?)?;
     let workload = workloads(&value(&mut args, "load")?)?[0];
-    let mut drive = Drive { port, workload, time: Duration::from_secs(1), paced: false, cpu: None };
+    let mut drive = Drive { address, workload, time: Duration::from_secs(1), cpu: None };
     while let Some(arg) = args.next() {
         match &*arg {
             "--secs" => drive.time = seconds(&mut args)?,
-            "--paced" => drive.paced = true,
             "--cpu" => drive.cpu = Some(parsed(&mut args, "--cpu")?),
             _ => return Err(unknown(&arg)),
         }
     }
     Ok(drive)
+}
+
+fn parse_growth(mut args: impl Iterator<Item = String>) -> io::Result<Growth> {
+    let file = value(&mut args, "grow")?.into();
+    let mut growth = Growth { file, rounds: 5, time: Duration::from_millis(300) };
+    while let Some(arg) = args.next() {
+        match &*arg {
+            "--rounds" => growth.rounds = parsed::<usize>(&mut args, "--rounds")?.max(1),
+            "--secs" => growth.time = seconds(&mut args)?,
+            _ => return Err(unknown(&arg)),
+        }
+    }
+    Ok(growth)
 }
 
 /// The workloads that any of the patterns names, or is a part of the name of; a full name means that one alone.
@@ -155,14 +194,7 @@ fn workloads(patterns: &str) -> io::Result<Vec<Workload>> {
 }
 
 fn servers(names: &str) -> io::Result<Vec<&'static Server>> {
-    let mut chosen = vec![servers::base()];
-    for name in names.split(',') {
-        let server = servers::by_name(name).ok_or_else(|| unknown(name))?;
-        if !chosen.iter().any(|known| known.name == name) {
-            chosen.push(server);
-        }
-    }
-    Ok(chosen)
+    names.split(',').map(|name| servers::by_name(name).ok_or_else(|| unknown(name))).collect()
 }
 
 fn pin(word: &str) -> io::Result<Pin> {

@@ -1,11 +1,15 @@
-//! Side-by-side benchmarks: echo servers of this crate and its peers under one load generator. Linux only.
+//! Side-by-side benchmarks: servers of this crate and its peers under one load generator. Linux only.
 //!
 //! The numbers of a shared machine mean little by themselves. So the servers take turns within each round, and what is
 //! reported is the median of the ratios to a base that ran beside them. See `--help`.
 
 mod args;
+mod calls;
+mod children;
+mod growth;
 mod load;
 mod machine;
+mod memory;
 mod peer;
 mod report;
 mod rounds;
@@ -13,11 +17,11 @@ mod servers;
 mod workload;
 
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::process::ExitCode;
 
 use args::{Args, Drive, Plan, Serve};
 use load::Load;
+use servers::Socket;
 
 fn main() -> ExitCode {
     match args::parse(std::env::args().skip(1)).and_then(run) {
@@ -32,19 +36,43 @@ fn main() -> ExitCode {
 fn run(args: Args) -> io::Result<()> {
     match args {
         Args::Help => io::stdout().write_all(args::help().as_bytes()),
-        Args::Compare(plan) => compare(&plan),
+        Args::Compare(plan) => compare(plan),
         Args::Serve(serve) => serve_alone(&serve),
         Args::Load(drive) => drive_once(&drive),
+        Args::Grow(growth) => {
+            machine::raise_limits()?;
+            growth::write(&growth)
+        }
+        Args::Job(name) => children::job(&name),
     }
 }
 
-/// Everything: starts the servers, takes the samples, prints the table.
-fn compare(plan: &Plan) -> io::Result<()> {
-    let samples = rounds::take(plan)?;
-    io::stdout().write_all(report::markdown(plan, &samples).as_bytes())
+/// Everything: starts the servers, takes the samples, prints the tables as they are done.
+fn compare(mut plan: Plan) -> io::Result<()> {
+    machine::raise_limits()?;
+    let mut out = io::stdout();
+    writeln!(out, "{}", report::preface(&plan))?;
+    plan.servers.retain(|server| match servers::check(server) {
+        Ok(()) => true,
+        Err(why) => {
+            println!("Without {}: {why}.\n", server.name);
+            false
+        }
+    });
+    for pin in plan.pins.clone() {
+        writeln!(out, "## {}\n", report::pinning(pin))?;
+        for group in plan.workloads.chunk_by(|one, other| one.is_like(other)) {
+            let table = rounds::take(&plan, pin, group)?;
+            writeln!(out, "{}", report::table(group, &table))?;
+        }
+    }
+    if plan.extras {
+        writeln!(out, "{}\n{}\n{}", memory::table(&plan)?, calls::table(&plan)?, children::table(&plan)?)?;
+    }
+    Ok(())
 }
 
-/// One server, until it is killed. Its port is the only line on standard output.
+/// One server, until it is killed. Its address is the only line on standard output.
 fn serve_alone(serve: &Serve) -> io::Result<()> {
     if let Some(cpu) = serve.cpu {
         machine::pin_thread(cpu)?;
@@ -52,20 +80,19 @@ fn serve_alone(serve: &Serve) -> io::Result<()> {
     if serve.bound {
         machine::die_with_parent()?;
     }
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    // The standard library has a short queue, and the server under test might set its own: make it the same for all.
-    rustix::net::listen(&listener, 1024)?;
-    println!("{}", listener.local_addr()?.port());
-    (serve.server.run)(listener)
+    machine::raise_limits()?;
+    let (socket, address) = Socket::bind(serve.net)?;
+    println!("{address}");
+    (serve.server.run)(socket)
 }
 
 /// One run against a server that is there already, to look at it with `perf` or `strace`.
 fn drive_once(drive: &Drive) -> io::Result<()> {
+    machine::raise_limits()?;
     if let Some(cpu) = drive.cpu {
         machine::pin_thread(cpu)?;
     }
-    let mut load = Load::connect(drive.port, drive.workload)?;
-    let run = if drive.paced { load.run_paced(drive.time)? } else { load.run(drive.time)? };
+    let run = Load::connect(&drive.address, drive.workload)?.run(drive.time)?;
     println!("{} messages in {:.3} s", run.messages, run.time.as_secs_f64());
     Ok(())
 }

@@ -7,33 +7,45 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::servers::Server;
+use crate::workload::{Address, Net};
 
 #[derive(Debug)]
 pub(crate) struct Peer {
     child: Child,
-    pub(crate) port: u16,
+    pub(crate) name: &'static str,
+    pub(crate) address: Address,
 }
 
 impl Peer {
     /// Starts the server; it is listening when this returns.
-    pub(crate) fn start(server: &Server, cpu: Option<usize>) -> io::Result<Self> {
+    pub(crate) fn start(server: &Server, net: Net, cpu: Option<usize>) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", server.name, "--bound"]);
+        command.args(["serve", server.name, "--bound", "--net", &net.to_string()]);
         if let Some(cpu) = cpu {
             command.args(["--cpu", &cpu.to_string()]);
         }
         // One thread each: what is compared is the cost of a message.
         command.env("SMOL_THREADS", "1").stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut peer = Self { child: command.spawn()?, port: 0 };
-        peer.port = peer.read_port()?;
-        Ok(peer)
+        let mut child = command.spawn()?;
+        let address = read_address(&mut child);
+        if address.is_err() {
+            // It may be gone already.
+            let _ = child.kill();
+            child.wait()?;
+        }
+        Ok(Self { child, name: server.name, address: address? })
     }
 
-    fn read_port(&mut self) -> io::Result<u16> {
-        let stdout = self.child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        line.trim().parse().map_err(|_| io::Error::other("the server did not start"))
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Bytes of its memory that are resident.
+    pub(crate) fn resident(&self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib: Option<u64> = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("the kernel tells no VmRSS"))
     }
 
     /// The processor time that its threads have used, in nanoseconds' resolution. Exact while they sleep.
@@ -44,6 +56,13 @@ impl Peer {
         }
         Ok(Duration::from_nanos(total))
     }
+}
+
+fn read_address(child: &mut Child) -> io::Result<Address> {
+    let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    Address::parse(&line)
 }
 
 /// The first number of a thread's `schedstat`.

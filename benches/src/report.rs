@@ -1,52 +1,85 @@
-//! The table: the base in numbers of this machine, the others as ratios to it.
+//! The tables: the base in numbers of this machine, the others as ratios to it.
 
 use std::fmt::Write;
 
 use crate::args::Plan;
-use crate::machine;
-use crate::rounds::{Rounds, Sample};
-use crate::workload::Workload;
+use crate::machine::{self, Pin};
+use crate::rounds::{Rounds, Sample, Table};
+use crate::workload::{Kind, Workload};
 
 const NOTE: &str = "\
-**Only ratios count**: absolute numbers are those of one machine and one moment. The first row is the rate and the
-server's processor time for one message (one MiB for streams); the other rows are `rate ratio / CPU ratio` to it, medians
-of the ratios within each round. A rate above 1 is faster, a CPU below 1 is cheaper, and CPU is the steadier of the two.
+**Only ratios count**: absolute numbers are those of one machine and one moment. The first row of a table is the rate and
+the server's processor time for one message (one MiB for streams); the other rows are `rate ratio / CPU ratio` to it,
+medians of the ratios within each round, and last their geometric mean. A rate above 1 is faster, a CPU below 1 is
+cheaper, and CPU is the steadier of the two. Beside streams the two are the rate and the time that 99 of 100 messages
+come back in.
 ";
 
-pub(crate) fn markdown(plan: &Plan, samples: &[Rounds]) -> String {
-    let mut out = String::new();
+pub(crate) fn preface(plan: &Plan) -> String {
     let (rounds, secs) = (plan.rounds, plan.time.as_secs_f64());
-    let pin = format!("{:?}", plan.pin).to_lowercase();
-    let _ = writeln!(out, "{}; {rounds} rounds of {secs} s, cores: {pin}\n\n{NOTE}", machine::describe());
-    header(&mut out, plan);
-    for (index, server) in plan.servers.iter().enumerate() {
-        let cells = plan.workloads.iter().zip(samples).map(|(workload, rounds)| match index {
-            0 => absolute(workload, rounds),
-            _ => relative(rounds, index),
-        });
-        let _ = writeln!(out, "| {} | {} |", server.name, cells.collect::<Vec<_>>().join(" | "));
+    format!("# Side by side\n\n{}; {rounds} rounds of {secs} s\n\n{NOTE}", machine::describe())
+}
+
+pub(crate) const fn pinning(pin: Pin) -> &'static str {
+    match pin {
+        Pin::Same => "Server and load on one core",
+        Pin::Split => "Server and load on two cores",
+        Pin::None => "Server and load on any core",
     }
-    let _ = writeln!(out, "\n{}", scatter(samples));
+}
+
+/// The table of workloads that belong together.
+pub(crate) fn table(group: &[Workload], table: &Table) -> String {
+    let mut out = String::new();
+    let titles: Vec<String> = group.iter().map(Workload::column).collect();
+    let _ = writeln!(out, "### {}\n\n| | {} | mean |", group[0].table(), titles.join(" | "));
+    let _ = writeln!(out, "|---|{}", "---|".repeat(titles.len() + 1));
+    for (index, server) in table.servers.iter().enumerate() {
+        let cells = group.iter().zip(&table.samples).map(|(workload, rounds)| match index {
+            0 => absolute(workload, rounds),
+            _ => pair(relative(workload, rounds, index)),
+        });
+        let cells = cells.collect::<Vec<_>>().join(" | ");
+        let _ = writeln!(out, "| {} | {cells} | {} |", server.name, mean(group, &table.samples, index));
+    }
+    let _ = writeln!(out, "\n{}", scatter(&table.samples));
     out
 }
 
-fn header(out: &mut String, plan: &Plan) {
-    let titles: Vec<String> = plan.workloads.iter().map(Workload::title).collect();
-    let _ = writeln!(out, "| | {} |\n|---|{}", titles.join(" | "), "---|".repeat(titles.len()));
+/// What is looked at besides the rate.
+fn cost(workload: &Workload) -> fn(&Sample) -> f64 {
+    match workload.kind {
+        Kind::Beside => |sample| sample.p99,
+        _ => |sample| sample.cpu,
+    }
 }
 
 fn absolute(workload: &Workload, rounds: &Rounds) -> String {
     let rate = median(rounds.iter().map(|round| round[0].rate));
-    let cpu = median(rounds.iter().map(|round| round[0].cpu));
+    let cost = median(rounds.iter().map(|round| cost(workload)(&round[0])));
     let unit = workload.unit_name();
     let rate = if rate < 10_000.0 { format!("{rate:.0}") } else { format!("{:.1}k", rate / 1000.0) };
-    format!("{rate} {unit}/s, {cpu:.2} us")
+    format!("{rate} {unit}/s, {cost:.2} us")
 }
 
-fn relative(rounds: &Rounds, index: usize) -> String {
+fn relative(workload: &Workload, rounds: &Rounds, index: usize) -> (f64, f64) {
     let rate = median(ratios(rounds, index, |sample| sample.rate));
-    let cpu = median(ratios(rounds, index, |sample| sample.cpu));
-    format!("{rate:.2} / {cpu:.2}")
+    (rate, median(ratios(rounds, index, cost(workload))))
+}
+
+fn pair((rate, cost): (f64, f64)) -> String {
+    format!("{rate:.2} / {cost:.2}")
+}
+
+/// The geometric mean of a row.
+fn mean(group: &[Workload], samples: &[Rounds], index: usize) -> String {
+    if index == 0 {
+        return String::new();
+    }
+    let cells = group.iter().zip(samples).map(|(workload, rounds)| relative(workload, rounds, index));
+    let (rate, cost) = cells.fold((0.0, 0.0), |sum, (rate, cost)| (sum.0 + rate.ln(), sum.1 + cost.ln()));
+    let count = samples.len() as f64;
+    pair(((rate / count).exp(), (cost / count).exp()))
 }
 
 fn ratios(rounds: &Rounds, index: usize, of: fn(&Sample) -> f64) -> impl Iterator<Item = f64> {
@@ -71,7 +104,7 @@ fn quartile_spread(values: impl Iterator<Item = f64>) -> f64 {
     at(3) - at(1)
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let values = sorted(values);
     match values.len() {
         0 => 0.0,

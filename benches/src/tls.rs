@@ -6,9 +6,12 @@
 
 #[allow(dead_code, reason = "the other program uses all of it")]
 mod machine;
+#[allow(dead_code, reason = "the other program uses all of it")]
 mod peer;
 #[path = "tls/servers.rs"]
 mod servers;
+#[allow(dead_code, reason = "the other program uses all of it")]
+mod workload;
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -22,6 +25,7 @@ use smol_transports::Tls;
 use smol_transports::futures_rustls::pki_types::CertificateDer;
 use smol_transports::futures_rustls::pki_types::pem::PemObject;
 use smol_transports::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use workload::{Address, Net};
 
 /// Bytes of one message; the next is sent when the last has come back.
 const SIZES: [usize; 3] = [64, 16 * 1024, 256 * 1024];
@@ -55,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// One server, until it is killed. Its port is the only line on standard output.
+/// One server, until it is killed. Its address is the only line on standard output.
 fn serve(name: &str, args: &[String]) -> io::Result<()> {
     let server = servers::ALL.iter().find(|server| server.name == name).ok_or(io::ErrorKind::NotFound)?;
     if let Some(cpu) = args.iter().skip_while(|arg| *arg != "--cpu").nth(1) {
@@ -63,13 +67,14 @@ fn serve(name: &str, args: &[String]) -> io::Result<()> {
     }
     machine::die_with_parent()?;
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    println!("{}", listener.local_addr()?.port());
+    println!("{}", Address::Tcp(listener.local_addr()?.port()));
     (server.run)(listener)
 }
 
 fn compare(rounds: usize) -> io::Result<()> {
     let cpus = machine::cpus(Pin::Same)?;
-    let peers = servers::ALL.iter().map(|server| Peer::start(server, cpus.server)).collect::<io::Result<Vec<_>>>()?;
+    let peers = servers::ALL.iter().map(|server| Peer::start(server, Net::Tcp, cpus.server));
+    let peers = peers.collect::<io::Result<Vec<_>>>()?;
     if let Some(cpu) = cpus.load {
         machine::pin_thread(cpu)?;
     }
@@ -98,7 +103,7 @@ fn take(peers: &[Peer], size: usize, rounds: usize) -> io::Result<Vec<Vec<Sample
 }
 
 fn sample(peer: &Peer, size: usize) -> io::Result<Sample> {
-    let mut stream = connect(peer.port)?;
+    let mut stream = connect(&peer.address)?;
     let message: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
     let mut answer = vec![0; size];
     exchange(&mut stream, &message, &mut answer)?;
@@ -123,7 +128,8 @@ trait Io: Read + Write {}
 
 impl<S: Read + Write> Io for S {}
 
-fn connect(port: u16) -> io::Result<impl Io> {
+fn connect(address: &Address) -> io::Result<impl Io> {
+    let Address::Tcp(port) = *address else { return Err(io::ErrorKind::Unsupported.into()) };
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_file(servers::file("ca.pem")).map_err(io::Error::other)?;
     roots.add(authority).map_err(io::Error::other)?;

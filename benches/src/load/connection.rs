@@ -1,45 +1,79 @@
 //! One connection of the load generator.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::workload::Address;
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
-    /// Bytes of the present message that are not sent yet.
+    stream: OwnedFd,
+    /// Bytes of messages that are not sent yet.
     unsent: usize,
     /// Bytes that were sent or will be, and have not come back.
     owed: usize,
     readable: bool,
     writable: bool,
+    /// When the present message was begun.
+    pub(super) begun: Instant,
+}
+
+/// A blocking connection.
+fn connect(address: &Address) -> io::Result<OwnedFd> {
+    match address {
+        Address::Tcp(port) => {
+            let stream = TcpStream::connect(("127.0.0.1", *port))?;
+            stream.set_nodelay(true)?;
+            Ok(stream.into())
+        }
+        Address::Unix(path) => Ok(UnixStream::connect(path)?.into()),
+        Address::Udp(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
 impl Connection {
     /// Connects, and sends `message` once to see that it comes back unchanged.
-    pub(super) fn open(port: u16, message: &[u8]) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        stream.write_all(message)?;
+    pub(super) fn open(address: &Address, message: &[u8]) -> io::Result<Self> {
+        let stream = connect(address)?;
         let mut echo = vec![0; message.len()];
-        stream.read_exact(&mut echo)?;
+        let (mut sent, mut received) = (0, 0);
+        while received < echo.len() {
+            if sent < message.len() {
+                sent += rustix::net::send(&stream, &message[sent..], SendFlags::NOSIGNAL)?;
+            }
+            match rustix::net::recv(&stream, &mut echo[received..], RecvFlags::empty())?.0 {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => received += count,
+            }
+        }
         if echo != message {
             return Err(io::Error::other("the server sent back something else"));
         }
-        stream.set_nonblocking(true)?;
-        Ok(Self { stream, unsent: 0, owed: 0, readable: false, writable: true })
+        rustix::io::ioctl_fionbio(&stream, true)?;
+        Ok(Self { stream, unsent: 0, owed: 0, readable: false, writable: true, begun: Instant::now() })
     }
 
-    /// The next message is to be sent.
+    /// That many bytes more are to be sent.
     pub(super) fn begin(&mut self, size: usize) {
+        if self.is_done() {
+            self.begun = Instant::now();
+        }
         self.unsent += size;
         self.owed += size;
     }
 
     pub(super) fn has_sent(&self) -> bool {
         self.unsent == 0
+    }
+
+    pub(super) fn owed(&self) -> usize {
+        self.owed
     }
 
     /// Everything was sent and has come back.
@@ -58,13 +92,13 @@ impl Connection {
         self.writable |= broken || flags.contains(EventFlags::OUT);
     }
 
-    /// Sends what is left of the present message, as far as the socket takes it.
-    pub(super) fn send(&mut self, message: &[u8]) -> io::Result<()> {
+    /// Sends what is to be sent, as far as the socket takes it. `block` holds the messages one after the other.
+    pub(super) fn send(&mut self, block: &[u8]) -> io::Result<()> {
         if !self.writable || self.unsent == 0 {
             return Ok(());
         }
-        let rest = &message[message.len() - self.unsent..];
-        let sent = unless_blocked(self.stream.write(rest))?.unwrap_or(0);
+        let rest = &block[block.len() - self.unsent..];
+        let sent = unless_blocked(rustix::net::send(&self.stream, rest, SendFlags::NOSIGNAL))?.unwrap_or(0);
         self.writable = sent == rest.len();
         self.unsent -= sent;
         Ok(())
@@ -75,7 +109,8 @@ impl Connection {
         if !self.readable || self.owed == 0 {
             return Ok(0);
         }
-        let Some(count) = unless_blocked(self.stream.read(room))? else {
+        let received = rustix::net::recv(&self.stream, &mut *room, RecvFlags::empty());
+        let Some(count) = unless_blocked(received.map(|(count, _)| count))? else {
             self.readable = false;
             return Ok(0);
         };
@@ -94,10 +129,10 @@ impl AsFd for Connection {
     }
 }
 
-fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
+pub(super) fn unless_blocked<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
     match result {
-        Ok(count) => Ok(Some(count)),
-        Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(err) => Err(err),
+        Ok(value) => Ok(Some(value)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(err) => Err(err.into()),
     }
 }

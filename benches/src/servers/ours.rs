@@ -1,9 +1,17 @@
 //! This crate: through the whole abstraction, with a protocol whose type is erased.
 
+use std::future::Future;
 use std::io;
-use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
 
-use smol_transports::{Protocol, Transport, create_server};
+use smol::LocalExecutor;
+use smol_transports::{
+    Addr, Connection, DatagramProtocol, DatagramTransport, Listen, Protocol, Transport, create_datagram_endpoint,
+    create_server, driver,
+};
+
+use super::Socket;
 
 type Erased = Box<dyn Protocol + Send>;
 
@@ -24,16 +32,109 @@ impl Protocol for Echo {
     }
 }
 
-fn echo() -> Erased {
-    Box::new(Echo)
+struct Answer;
+
+impl DatagramProtocol for Answer {
+    fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], addr: &Addr) {
+        transport.send_to(data, addr.clone());
+    }
 }
 
-/// Clients on smol's global executor.
-pub(super) fn serve_forever(listener: TcpListener) -> io::Result<()> {
-    smol::block_on(async { create_server(echo, listener).nodelay(true).await?.serve_forever().await })
+fn listen(socket: Socket) -> io::Result<Listen> {
+    match socket {
+        Socket::Tcp(listener) => Ok(listener.into()),
+        Socket::Unix(listener) => Ok(listener.into()),
+        Socket::Udp(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
-/// Clients on this thread.
-pub(super) fn serve_local(listener: TcpListener) -> io::Result<()> {
-    smol::block_on(async { create_server(echo, listener).nodelay(true).await?.serve_local().await })
+/// Clients on a driver thread.
+pub(super) fn driver(socket: Socket) -> io::Result<()> {
+    smol::block_on(async {
+        if let Socket::Udp(socket) = socket {
+            let endpoint = create_datagram_endpoint(Box::new(Answer) as Box<dyn DatagramProtocol + Send>);
+            endpoint.socket(socket).await?.spawn().1.await;
+            return Ok(());
+        }
+        create_server(|| Box::new(Echo) as Erased, listen(socket)?).backlog(4096).await?.serve_forever().await
+    })
+}
+
+/// Clients on this thread, which waits by async-io.
+pub(super) fn local(socket: Socket) -> io::Result<()> {
+    smol::block_on(async {
+        if let Socket::Udp(socket) = socket {
+            let endpoint = create_datagram_endpoint(Box::new(Answer) as Box<dyn DatagramProtocol + Send>);
+            endpoint.socket(socket).await?.await;
+            return Ok(());
+        }
+        create_server(|| Box::new(Echo) as Erased, listen(socket)?).backlog(4096).await?.serve_local().await
+    })
+}
+
+/// Hands what it receives to a thread, which answers.
+struct Forward {
+    sender: mpsc::Sender<Vec<u8>>,
+    /// For the thread.
+    receiver: Option<mpsc::Receiver<Vec<u8>>>,
+}
+
+impl Protocol for Forward {
+    fn data_received(&mut self, _: &Transport, data: &[u8]) {
+        // The thread ends with the connection.
+        let _ = self.sender.send(data.to_vec());
+    }
+}
+
+/// Accepts clients on a driver that is this thread, and runs each as `run` says.
+fn forward<F: Future<Output = ()> + 'static>(
+    socket: Socket,
+    run: impl Fn(Connection<Forward>, mpsc::Receiver<Vec<u8>>) -> F,
+) -> io::Result<()> {
+    let executor = LocalExecutor::new();
+    driver::block_on(executor.run(async {
+        let factory = || {
+            let (sender, receiver) = mpsc::channel();
+            Forward { sender, receiver: Some(receiver) }
+        };
+        let mut server = create_server(factory, listen(socket)?).await?;
+        loop {
+            let mut connection = server.accept().await?;
+            if let Some(receiver) = connection.protocol_mut().receiver.take() {
+                executor.spawn(run(connection, receiver)).detach();
+            }
+        }
+    }))
+}
+
+/// The thread of each client writes its answers itself: a `Transport` may be used from every thread.
+pub(super) fn thread(socket: Socket) -> io::Result<()> {
+    forward(socket, |connection, receiver| {
+        let transport = connection.transport().clone();
+        thread::spawn(move || {
+            receiver.into_iter().for_each(|data| {
+                transport.write(data);
+            })
+        });
+        async { drop(connection.await) }
+    })
+}
+
+/// The thread puts its answers into a queue, and wakes a task beside the connection that writes them: what one would
+/// build around a transport that belongs to one thread.
+pub(super) fn queue(socket: Socket) -> io::Result<()> {
+    forward(socket, |mut connection, receiver| {
+        let transport = connection.transport().clone();
+        let (queue, queued) = smol::channel::unbounded();
+        thread::spawn(move || receiver.into_iter().all(|data: Vec<u8>| queue.send_blocking(data).is_ok()));
+        async move {
+            let write = async {
+                while let Ok(data) = queued.recv().await {
+                    transport.write(data);
+                }
+            };
+            let closed = async { drop(transport.closed().await) };
+            connection.run_until(smol::future::or(write, closed)).await;
+        }
+    })
 }

@@ -1,22 +1,33 @@
-//! tokio: a loop of reading and writing for each client.
+//! tokio: a loop of reading and writing for each client, everything on one thread.
 
 use std::io;
-use std::net::TcpListener;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::runtime::Builder;
 
-use super::BUFFER;
+use super::{BUFFER, Socket};
 
-/// Everything on this thread.
-pub(super) fn current_thread(listener: TcpListener) -> io::Result<()> {
-    Builder::new_current_thread().enable_io().build()?.block_on(accept(listener))
+pub(super) fn serve(socket: Socket) -> io::Result<()> {
+    Builder::new_current_thread().enable_io().build()?.block_on(async {
+        match socket {
+            Socket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                accept_tcp(TcpListener::from_std(listener)?).await
+            }
+            Socket::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                accept_unix(UnixListener::from_std(listener)?).await
+            }
+            Socket::Udp(socket) => {
+                socket.set_nonblocking(true)?;
+                answer(UdpSocket::from_std(socket)?).await
+            }
+        }
+    })
 }
 
-async fn accept(listener: TcpListener) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+async fn accept_tcp(listener: TcpListener) -> io::Result<()> {
     loop {
         let (client, _) = listener.accept().await?;
         client.set_nodelay(true)?;
@@ -24,7 +35,14 @@ async fn accept(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-async fn echo(mut client: TcpStream) -> io::Result<()> {
+async fn accept_unix(listener: UnixListener) -> io::Result<()> {
+    loop {
+        let (client, _) = listener.accept().await?;
+        tokio::spawn(echo(client));
+    }
+}
+
+async fn echo(mut client: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         let count = client.read(&mut buffer).await?;
@@ -32,5 +50,13 @@ async fn echo(mut client: TcpStream) -> io::Result<()> {
             return Ok(());
         }
         client.write_all(&buffer[..count]).await?;
+    }
+}
+
+async fn answer(socket: UdpSocket) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let (count, from) = socket.recv_from(&mut buffer).await?;
+        socket.send_to(&buffer[..count], from).await?;
     }
 }

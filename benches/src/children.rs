@@ -1,0 +1,208 @@
+//! Child processes: capturing much output, and spawning many.
+
+use std::fmt::Write;
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use futures_lite::{AsyncReadExt, StreamExt};
+use smol_transports::{Pipe, SubprocessProtocol, SubprocessTransport, subprocess_exec};
+
+use crate::args::Plan;
+use crate::report::median;
+
+const BYTES: u64 = 1 << 30;
+const SPAWNS: usize = 300;
+const BUFFER: usize = 64 * 1024;
+
+/// A way to run children; the first is the base.
+const WAYS: [&str; 4] = ["async-process", "std", "tokio", "ours"];
+const TASKS: [(&str, &str); 3] =
+    [("capture", "1 GiB from `head`"), ("spawn-1", "300 x `true`, one by one"), ("spawn-8", "300 x `true`, 8 at once")];
+
+pub(crate) fn table(plan: &Plan) -> io::Result<String> {
+    let titles = TASKS.map(|(_, title)| title).join(" | ");
+    let mut out =
+        format!("## Children\n\nTimes: lower is better, ratios to async-process by hand.\n\n| | {titles} |\n");
+    out.push_str("|---|---|---|---|\n");
+    let mut columns = Vec::new();
+    for (task, _) in TASKS {
+        eprintln!("{task}");
+        let rounds: io::Result<Vec<_>> = (0..plan.rounds).map(|round| take_round(task, round)).collect();
+        columns.push(rounds?);
+    }
+    for (index, way) in WAYS.iter().enumerate() {
+        let cells = columns.iter().map(|rounds| cell(rounds, index)).collect::<Vec<_>>().join(" | ");
+        let _ = writeln!(out, "| {way} | {cells} |");
+    }
+    Ok(out)
+}
+
+fn cell(rounds: &[[f64; WAYS.len()]], index: usize) -> String {
+    match index {
+        0 => format!("{:.3} s", median(rounds.iter().map(|round| round[0]))),
+        _ => format!("{:.2}", median(rounds.iter().map(|round| round[index] / round[0]))),
+    }
+}
+
+/// Each way once, in a process of its own; each round begins with another one.
+fn take_round(task: &str, round: usize) -> io::Result<[f64; WAYS.len()]> {
+    let mut times = [0.0; WAYS.len()];
+    for turn in 0..WAYS.len() {
+        let index = (round + turn) % WAYS.len();
+        let job = format!("{task}/{}", WAYS[index]);
+        let output = Command::new(std::env::current_exe()?).args(["job", &job]).stderr(Stdio::inherit()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        times[index] = text.trim().parse().map_err(|_| io::Error::other(format!("{job} has failed")))?;
+    }
+    Ok(times)
+}
+
+/// Does a task in one way, and prints how many seconds it has taken.
+pub(crate) fn job(name: &str) -> io::Result<()> {
+    let start = Instant::now();
+    let (task, way) = name.split_once('/').unwrap_or_default();
+    match (task, way) {
+        ("capture", _) => assert_eq!(capture(way)?, BYTES),
+        ("spawn-1", _) => spawn(way, 1)?,
+        ("spawn-8", _) => spawn(way, 8)?,
+        _ => return Err(io::Error::other(format!("{name:?} is no job"))),
+    }
+    println!("{:.6}", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn capture(way: &str) -> io::Result<u64> {
+    match way {
+        "std" => capture_std(),
+        "tokio" => tokio_runtime()?.block_on(capture_tokio()),
+        "async-process" => smol::block_on(capture_smol()),
+        _ => smol::block_on(capture_ours()),
+    }
+}
+
+fn spawn(way: &str, width: usize) -> io::Result<()> {
+    match way {
+        "std" => spawn_std(width),
+        "tokio" => tokio_runtime()?.block_on(spawn_tokio(width)),
+        "async-process" => smol::block_on(spawn_wide(width, true_smol)),
+        _ => smol::block_on(spawn_wide(width, true_ours)),
+    }
+}
+
+fn head() -> Command {
+    let mut command = Command::new("head");
+    command.args(["-c", &BYTES.to_string(), "/dev/zero"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+fn tokio_runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_io().build()
+}
+
+fn capture_std() -> io::Result<u64> {
+    let mut child = head().spawn()?;
+    let mut stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let (mut buffer, mut total) = (vec![0; BUFFER], 0);
+    loop {
+        match stdout.read(&mut buffer)? {
+            0 => break,
+            count => total += count as u64,
+        }
+    }
+    child.wait()?;
+    Ok(total)
+}
+
+async fn capture_smol() -> io::Result<u64> {
+    let mut child = smol::process::Command::from(head()).stdout(Stdio::piped()).spawn()?;
+    let mut stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let (mut buffer, mut total) = (vec![0; BUFFER], 0);
+    loop {
+        match stdout.read(&mut buffer).await? {
+            0 => break,
+            count => total += count as u64,
+        }
+    }
+    child.status().await?;
+    Ok(total)
+}
+
+async fn capture_tokio() -> io::Result<u64> {
+    use tokio::io::AsyncReadExt;
+    let mut child = tokio::process::Command::from(head()).spawn()?;
+    let mut stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let (mut buffer, mut total) = (vec![0; BUFFER], 0);
+    loop {
+        match stdout.read(&mut buffer).await? {
+            0 => break,
+            count => total += count as u64,
+        }
+    }
+    child.wait().await?;
+    Ok(total)
+}
+
+/// Counts what the child says.
+#[derive(Default)]
+struct Count(u64);
+
+impl SubprocessProtocol for Count {
+    fn pipe_data_received(&mut self, _: &SubprocessTransport, _: Pipe, data: &[u8]) {
+        self.0 += data.len() as u64;
+    }
+}
+
+async fn capture_ours() -> io::Result<u64> {
+    let child = subprocess_exec(Count::default(), head()).stdin(smol_transports::Stdio::Null).await?;
+    Ok(child.spawn().1.await.0)
+}
+
+fn spawn_std(width: usize) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..width).map(|index| scope.spawn(move || spawn_share(width, index))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
+    })
+}
+
+fn spawn_share(width: usize, index: usize) -> io::Result<()> {
+    for _ in (index..SPAWNS).step_by(width) {
+        Command::new("true").stdin(Stdio::null()).output()?;
+    }
+    Ok(())
+}
+
+async fn spawn_tokio(width: usize) -> io::Result<()> {
+    let run = async || -> io::Result<()> {
+        tokio::process::Command::new("true").stdin(Stdio::null()).output().await.map(drop)
+    };
+    spawn_wide(width, run).await
+}
+
+/// Runs all children, a number of them at once.
+async fn spawn_wide(width: usize, run: impl AsyncFn() -> io::Result<()>) -> io::Result<()> {
+    let shares = (0..width).map(|index| {
+        let run = &run;
+        async move {
+            for _ in (index..SPAWNS).step_by(width) {
+                run().await?;
+            }
+            io::Result::Ok(())
+        }
+    });
+    let mut shares: futures_util::stream::FuturesUnordered<_> = shares.collect();
+    while let Some(share) = shares.next().await {
+        share?;
+    }
+    Ok(())
+}
+
+async fn true_smol() -> io::Result<()> {
+    smol::process::Command::new("true").stdin(Stdio::null()).output().await.map(drop)
+}
+
+async fn true_ours() -> io::Result<()> {
+    let child = subprocess_exec(Count::default(), Command::new("true")).stdin(smol_transports::Stdio::Null).await?;
+    child.spawn().1.await;
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! How cost grows with the number of connections, as data for a plot.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+
+use crate::args::Growth;
+use crate::machine::{self, Pin};
+use crate::memory;
+use crate::peer::Peer;
+use crate::report::median;
+use crate::rounds::{Sample, take_sample};
+use crate::servers::{self, Role, Server};
+use crate::workload::{Kind, Net, Workload};
+
+/// Connections that are all busy.
+const BUSY: [usize; 5] = [1, 10, 100, 1000, 5000];
+/// Connections that have echoed once.
+const IDLE: [usize; 4] = [1000, 5000, 10_000, 20_000];
+
+/// Descriptors besides those of connections.
+const SPARE: usize = 100;
+
+/// Runs everything and writes it as JSON: `machine`, and for each server `name`, `rate` and `cpu` at each of `busy`,
+/// `memory` at each of `idle`.
+pub(crate) fn write(growth: &Growth) -> io::Result<()> {
+    let all = servers::ALL.iter().filter(|server| server.role != Role::Writer && servers::check(server).is_ok());
+    let all: Vec<&Server> = all.collect();
+    let busy: Vec<Vec<Sample>> = BUSY.iter().map(|count| at(growth, &all, *count)).collect::<io::Result<_>>()?;
+    let idle: Vec<usize> = IDLE.into_iter().filter(|count| *count + SPARE <= machine::most_descriptors()).collect();
+    if idle.len() < IDLE.len() {
+        eprintln!("fewer idle connections than {IDLE:?}: a process may not open so many descriptors here");
+    }
+    let mut rows = Vec::new();
+    for (index, server) in all.iter().enumerate() {
+        eprintln!("idle connections of {}", server.name);
+        let memory = memory::of_idle(server, &idle)?;
+        let rate = list(busy.iter().map(|samples| samples[index].rate));
+        let cpu = list(busy.iter().map(|samples| samples[index].cpu));
+        let (name, memory) = (server.name, list(memory.into_iter()));
+        rows.push(format!("{{\"name\": \"{name}\", \"rate\": {rate}, \"cpu\": {cpu}, \"memory\": {memory}}}"));
+    }
+    let mut json = String::new();
+    let _ = writeln!(json, "{{\"machine\": \"{}\",", machine::describe());
+    let _ = writeln!(json, "\"busy\": {BUSY:?}, \"idle\": {idle:?},");
+    let _ = writeln!(json, "\"servers\": [\n{}\n]}}", rows.join(",\n"));
+    fs::write(&growth.file, json)
+}
+
+/// The medians of all servers at one number of busy connections.
+fn at(growth: &Growth, all: &[&'static Server], connections: usize) -> io::Result<Vec<Sample>> {
+    eprintln!("{connections} busy connections");
+    let workload = Workload { net: Net::Tcp, kind: Kind::Echo, size: 64, connections };
+    let cpus = machine::cpus(Pin::Same)?;
+    let peers: Vec<Peer> =
+        all.iter().map(|server| Peer::start(server, Net::Tcp, cpus.server)).collect::<io::Result<_>>()?;
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            cpus.load.map_or(Ok(()), machine::pin_thread)?;
+            let mut samples = vec![Vec::new(); peers.len()];
+            for _ in 0..growth.rounds {
+                for (peer, samples) in peers.iter().zip(&mut samples) {
+                    samples.push(take_sample(growth.time, peer, workload)?);
+                }
+            }
+            Ok(samples.iter().map(|samples| middle(samples)).collect())
+        });
+        load.join().unwrap_or_else(|_| Err(io::Error::other("the load generator panicked")))
+    })
+}
+
+fn middle(samples: &[Sample]) -> Sample {
+    let of = |value: fn(&Sample) -> f64| median(samples.iter().map(value));
+    Sample { rate: of(|sample| sample.rate), cpu: of(|sample| sample.cpu), p99: 0.0 }
+}
+
+fn list(values: impl Iterator<Item = f64>) -> String {
+    let values: Vec<String> = values.map(|value| format!("{value:.2}")).collect();
+    format!("[{}]", values.join(", "))
+}
