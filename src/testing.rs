@@ -2,7 +2,7 @@
 //!
 //! [`Memory`] makes a real [`Connection`] whose other end is a [`Peer`]: feed it bytes in chosen pieces, end or break
 //! it, slow down the writing, read what was written. [`poll`] lets a connection do all it can do now, and [`finish`] runs
-//! it to its end; [`converse`] runs two protocols against each other. No thread, no socket, no time passes by itself: a
+//! it to its end; [`converse()`] runs two protocols against each other. No thread, no socket, no time passes by itself: a
 //! [`Clock`] is moved by hand.
 //!
 //! # Examples
