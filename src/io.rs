@@ -76,6 +76,9 @@ pub(crate) trait Endpoint: Debug + Send {
         Poll::Ready(Ok(()))
     }
 
+    /// Receiving is worth a try until it finds nothing, whatever was reported so far.
+    fn look_again(&mut self) {}
+
     /// A hint that received bytes are wanted or not.
     fn set_reading(&mut self, on: bool);
 

@@ -197,7 +197,8 @@ pub trait SubprocessProtocol {
     /// A pipe is gone. `None` after an orderly end: end of file, `close`, or a reader of `Stdin` that nothing waited for.
     fn pipe_connection_lost(&mut self, transport: &SubprocessTransport, pipe: Pipe, exc: Option<io::Error>) {}
 
-    /// The child has exited, whatever still holds its pipes.
+    /// The child has exited, whatever still holds its pipes. What it has written itself was told before, unless a pipe is
+    /// paused.
     fn process_exited(&mut self, transport: &SubprocessTransport, status: ExitStatus) {}
 
     /// More bytes wait for `Stdin` than the high mark allows: please stop writing.

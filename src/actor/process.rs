@@ -224,6 +224,9 @@ impl ProcessActor {
         let Some(exit) = &mut self.exit else { return };
         if let Poll::Ready(status) = self.process.poll_exit(&mut **exit, cx) {
             self.exit = None;
+            // What the child has written, and the end of its pipes, came before the exit but may be reported after it.
+            self.pipes.iter_mut().for_each(|(_, actor)| actor.look_again());
+            self.poll_pipes(cx, receive);
             self.delivery(receive).deliver(ProcessEvent::ProcessExited(status));
         }
     }

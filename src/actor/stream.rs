@@ -148,6 +148,13 @@ impl StreamActor {
         self.endpoint.as_mut().map_or(Poll::Ready(Ok(())), |endpoint| endpoint.poll_flush(cx))
     }
 
+    /// The next turn of reading asks for what nobody has reported yet.
+    pub(crate) fn look_again(&mut self) {
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.look_again();
+        }
+    }
+
     /// What a callback panicked with, if one did.
     pub(crate) fn take_payload(&mut self) -> Option<Payload> {
         self.payload.take()

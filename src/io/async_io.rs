@@ -180,12 +180,14 @@ pub(crate) struct StreamEndpoint<S: Stream> {
     binding: Binding<S>,
     /// Receiving is worth a try without waiting: readiness was reported, or the last read came back full.
     hot: bool,
+    /// It stays worth a try until nothing is found.
+    looking: bool,
     eof: bool,
 }
 
 impl<S: Stream> StreamEndpoint<S> {
     pub(crate) const fn new(stream: Arc<S>) -> Self {
-        Self { binding: Binding::Unbound(stream), hot: false, eof: false }
+        Self { binding: Binding::Unbound(stream), hot: false, looking: false, eof: false }
     }
 
     /// Reads once into `buf`. None if nothing was there: then the next `poll_recv_ready` waits.
@@ -193,8 +195,10 @@ impl<S: Stream> StreamEndpoint<S> {
         self.hot = false;
         let received = unless_blocked(self.binding.stream().recv(buf))?;
         if let Some(count) = received {
-            self.hot = count == buf.len() || self.binding.must_read_on();
+            self.hot = count == buf.len() || self.looking || self.binding.must_read_on();
             self.eof = count == 0 && !buf.is_empty();
+        } else {
+            self.looking = false;
         }
         Ok(received)
     }
@@ -253,6 +257,11 @@ impl<S: Stream> Endpoint for StreamEndpoint<S> {
 
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.binding.poll_writable(cx)
+    }
+
+    fn look_again(&mut self) {
+        self.hot = true;
+        self.looking = true;
     }
 
     // One-shot readiness asks for nothing while nobody polls.

@@ -226,7 +226,7 @@ pub(crate) fn writer(pipe: Pipe) -> Halves {
     let file_type = pipe.watched();
     let pipe = Arc::new(pipe);
     let binding = Binding::Unbound(pipe.clone());
-    (Box::new(WriteEnd { binding, file_type }), Some(Arc::new(StreamOutlet(pipe))))
+    (Box::new(WriteEnd { binding, file_type, looking: false }), Some(Arc::new(StreamOutlet(pipe))))
 }
 
 /// Watches for the end of the reader: that is all there is to receive.
@@ -235,10 +235,15 @@ struct WriteEnd {
     binding: Binding<Pipe>,
     /// Unknown once there is nothing to watch for.
     file_type: FileType,
+    /// It is worth a look although nothing was reported.
+    looking: bool,
 }
 
 impl Endpoint for WriteEnd {
     fn poll_recv_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.looking) && self.file_type == FileType::Fifo && self.binding.stream().is_hung_up() {
+            return Poll::Ready(Ok(()));
+        }
         while matches!(self.file_type, FileType::Fifo | FileType::Socket) {
             ready!(self.binding.poll_readable(cx))?;
             if self.binding.stream().is_hung_up() {
@@ -262,6 +267,10 @@ impl Endpoint for WriteEnd {
 
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.binding.poll_writable(cx)
+    }
+
+    fn look_again(&mut self) {
+        self.looking = true;
     }
 
     fn set_reading(&mut self, _: bool) {}
