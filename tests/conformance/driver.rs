@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use smol_transports::Addr;
 
 use crate::action;
+use crate::child;
 use crate::library::{self, Jobs, Library, Pending};
 use crate::peer::{Peer, is_timeout};
 use crate::run::Run;
@@ -86,7 +87,7 @@ impl From<io::Error> for Stop {
 
 impl Driver {
     fn new(run: Arc<Run>, library: Library, quiet: Duration) -> Self {
-        let late_pauses = if run.scenario.kind.keeps_time() { 0 } else { LATE_PAUSES };
+        let late_pauses = if run.scenario.keeps_time() { 0 } else { LATE_PAUSES };
         Self { run, library, peers: BTreeMap::new(), server: None, quiet, late_pauses }
     }
 
@@ -209,20 +210,28 @@ impl Driver {
         trips.map_err(|err| if is_timeout(&err) { Stop::timeout() } else { err.into() })
     }
 
-    /// Waits until the library side is idle: nothing has changed for that long.
+    /// Waits until the library side is idle: nothing has changed for that long, and a child is at rest, if there is one
+    /// and it does not run for ever.
     fn settle(&self, quiet: Duration) -> Result<(), Stop> {
         let end = Instant::now() + TIMEOUT;
         let mut doublings = 0;
         loop {
             let (changed, late) = self.pause(quiet * (1 << doublings))?;
-            if changed && Instant::now() > end {
+            let is_over = Instant::now() > end;
+            if changed && is_over {
                 return Err(Stop(json!(["not_settled"])));
             }
-            if !changed && (!late || doublings == self.late_pauses) {
+            let waits = changed || (self.is_child_busy() && !is_over);
+            if !waits && (!late || doublings == self.late_pauses) {
                 return Ok(());
             }
-            doublings += u32::from(!changed);
+            doublings += u32::from(!waits);
         }
+    }
+
+    fn is_child_busy(&self) -> bool {
+        let endpoint = self.run.conn(None).and_then(|conn| conn.endpoint());
+        endpoint.and_then(|endpoint| endpoint.pid()).is_some_and(child::is_busy)
     }
 
     /// Pauses. Returns whether something has changed meanwhile, and whether it took far too long.

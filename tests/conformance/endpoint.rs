@@ -50,6 +50,11 @@ pub(crate) trait Endpoint: Send + Sync {
         None
     }
 
+    /// The number of a child process.
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+
     /// The transport of a pipe.
     fn pipe(&self, _fd: i64) -> Option<Arc<dyn Endpoint>> {
         None

@@ -314,6 +314,15 @@ pub(crate) enum PeerStep {
     ShutdownWrite,
 }
 
+impl Scenario {
+    /// Whether something goes on by the clock, however busy the machine is: the command of a child sleeps for a fixed
+    /// time.
+    pub(crate) fn keeps_time(&self) -> bool {
+        let words = self.options.argv.iter().chain(&self.options.shell);
+        self.kind == Kind::Subprocess && words.into_iter().any(|word| word.contains("sleep"))
+    }
+}
+
 impl Kind {
     /// The name in the files.
     pub(crate) fn name(self) -> &'static str {
@@ -333,12 +342,6 @@ impl Kind {
             Self::UnixServer => "unix-server",
             Self::WritePipe => "write-pipe",
         }
-    }
-
-    /// Whether something goes on by the clock, however busy the machine is: the commands of children sleep for fixed
-    /// times.
-    pub(crate) fn keeps_time(self) -> bool {
-        self == Self::Subprocess
     }
 
     /// Whether the library listens.

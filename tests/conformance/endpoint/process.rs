@@ -63,6 +63,10 @@ impl Endpoint for SubprocessTransport {
         outcome(self.kill())
     }
 
+    fn pid(&self) -> Option<u32> {
+        Some(self.pid())
+    }
+
     fn pipe(&self, fd: i64) -> Option<Arc<dyn Endpoint>> {
         match pipe(self, fd)? {
             PipeTransport::Read(pipe) => Some(Arc::new(pipe)),

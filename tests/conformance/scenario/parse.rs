@@ -115,7 +115,7 @@ impl Scenario {
 
 fn parse_protocols(file: &Fields<'_>) -> Parsed<BTreeMap<String, ProtocolSpec>> {
     let options = file.object("options")?;
-    let main = ProtocolSpec::parse(file.text("protocol")?, &options)?;
+    let main = ProtocolSpec::parse(file.maybe_text("protocol")?.unwrap_or("stream"), &options)?;
     let mut protocols = BTreeMap::from([("main".to_owned(), main)]);
     for (name, value) in file.object("protocols")?.iter() {
         let fields = Fields::of(value)?;
