@@ -15,7 +15,7 @@ use crate::state::lifecycle::Input;
 use crate::state::marks::Mark;
 
 /// What is told at once after one callback: one that always causes the next must not keep the thread.
-const NEWS: usize = 64;
+const NEWS: usize = 16;
 
 /// What a callback panicked with.
 pub(crate) type Payload = Box<dyn Any + Send>;

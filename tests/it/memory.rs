@@ -533,8 +533,10 @@ impl Protocol for Insatiable {
         self.resumes += 1;
         if self.resumes < 1000 {
             // The first one is more than a callback may send by itself: from then on each write has to wait.
-            let size = if self.resumes == 1 { 9 << 20 } else { 100_000 };
-            transport.write(vec![0; size]);
+            if self.resumes == 1 {
+                transport.write(vec![0; 9 << 20]);
+            }
+            transport.write(vec![0; 100_000]);
         }
     }
 
