@@ -24,6 +24,8 @@ mod sockets;
 mod stop;
 mod sum;
 mod threads;
+#[cfg(feature = "tls")]
+mod tls;
 mod tokio;
 
 /// A program of the book.
@@ -42,6 +44,8 @@ const PROGRAMS: &[(&str, Program)] = &[
     ("child", child::main),
     #[cfg(unix)]
     ("capture", capture::main),
+    #[cfg(feature = "tls")]
+    ("tls", tls::main),
     ("stop", stop::main),
     ("actor", actor::main),
     ("threads", threads::main),

@@ -18,8 +18,8 @@ fn prompt(args: &[&str]) -> String {
     format!("$ cargo run -q --example book{args}\n")
 }
 
-// Some of the programs are there on Unix only.
-#[cfg(unix)]
+// Some of the programs are there on Unix only, and one with TLS only.
+#[cfg(all(unix, feature = "tls"))]
 #[test]
 fn list() {
     compare("transcripts/list.txt", &format!("{}{}", prompt(&[]), output("book", &[])));
@@ -31,6 +31,12 @@ fn programs_that_need_nobody() {
     ["life", "datagrams", "sockets", "child", "capture", "actor", "threads", "tokio", "pitfalls"]
         .into_iter()
         .for_each(alone);
+}
+
+#[cfg(all(unix, feature = "tls"))]
+#[test]
+fn tls() {
+    alone("tls");
 }
 
 #[test]
