@@ -328,9 +328,11 @@ impl SubprocessTransport {
     /// Closes the pipes and kills the child, unless it has exited; does not wait for it. `process_exited` and
     /// `connection_lost` still follow. The second call does nothing.
     pub fn close(&self) {
-        let Shared { mailbox, stdin, stdout, stderr, .. } = &*self.shared;
+        let Shared { mailbox, process, stdin, stdout, stderr } = &*self.shared;
+        // First, or the end of its standard input may have it exit by itself. There may be nobody left to kill.
+        let _ = process.kill();
         mailbox.close_child();
-        // The actor kills the child. What can be read back is true at once.
+        // The actor cuts them. What can be read back is true at once.
         stdin.iter().for_each(WriteTransport::close);
         stdout.iter().chain(stderr).for_each(ReadTransport::close);
     }

@@ -122,8 +122,6 @@ pub(crate) struct ProcessActor {
     pipes: Vec<(Pipe, StreamActor)>,
     /// Taken when the child has exited.
     exit: Option<Box<dyn Exit>>,
-    /// `close()` was carried out.
-    closed: bool,
     lost: bool,
     payload: Option<Payload>,
     _alive: crate::stats::Alive,
@@ -138,17 +136,7 @@ impl ProcessActor {
     ) -> Self {
         let alive = crate::stats::Alive::new();
         let exit = Some(exit);
-        Self {
-            mailbox,
-            sight: Sight::NEW,
-            process,
-            pipes,
-            exit,
-            closed: false,
-            lost: false,
-            payload: None,
-            _alive: alive,
-        }
+        Self { mailbox, sight: Sight::NEW, process, pipes, exit, lost: false, payload: None, _alive: alive }
     }
 
     /// Tells the protocol that the child is running: the first callback.
@@ -169,11 +157,8 @@ impl ProcessActor {
         }
         self.mailbox.begin_poll(cx.waker(), &mut self.sight);
         for _ in 0..ROUNDS {
-            // After a panic nothing but the end is told.
-            if self.payload.is_none() {
-                self.poll_pipes(cx, receive);
-                self.poll_exit(cx, receive);
-            }
+            self.poll_pipes(cx, receive);
+            self.poll_exit(cx, receive);
             if self.poll_end(receive).is_ready() {
                 return Poll::Ready(());
             }
@@ -204,7 +189,11 @@ impl ProcessActor {
         Delivery { mailbox: &self.mailbox, receive, payload, waker: Waker::noop(), view: View::NEW, reads: 0 }
     }
 
+    /// After a panic nothing but the end is told.
     fn poll_pipes(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Processes>) {
+        if self.payload.is_some() {
+            return;
+        }
         let mut panic = None;
         self.pipes.retain_mut(|(pipe, actor)| {
             if panic.is_some() {
@@ -221,7 +210,8 @@ impl ProcessActor {
     }
 
     fn poll_exit(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Processes>) {
-        let Some(exit) = &mut self.exit else { return };
+        // After a panic nothing but the end is told.
+        let Some(exit) = self.exit.as_mut().filter(|_| self.payload.is_none()) else { return };
         if let Poll::Ready(status) = self.process.poll_exit(&mut **exit, cx) {
             self.exit = None;
             // What the child has written, and the end of its pipes, came before the exit but may be reported after it.
@@ -247,14 +237,9 @@ impl ProcessActor {
         }
     }
 
-    /// Carries `close()` out: kills the child, or what is left of its group. The pipes were closed by the handle; what keeps one open beyond the exit
+    /// Carries `close()` out: the handle has killed the child and closed the pipes; what keeps one open beyond the exit
     /// is cut.
-    fn shut_down(&mut self) {
-        if !self.closed {
-            self.closed = true;
-            // It may have exited by itself; then there is nothing to kill.
-            let _ = self.process.kill();
-        }
+    fn shut_down(&self) {
         if self.exit.is_none() {
             self.pipes.iter().for_each(|(_, actor)| actor.mailbox().abort(None));
         }
@@ -263,7 +248,7 @@ impl ProcessActor {
     fn lose(&mut self, receive: &mut dyn Receive<Processes>) {
         self.lost = true;
         let is_cut = self.exit.is_some() || !self.pipes.is_empty();
-        if is_cut || self.closed {
+        if is_cut {
             // There may be nobody left to kill.
             let _ = self.process.kill();
         }

@@ -147,6 +147,20 @@ fn close_kills_the_child() {
     });
 }
 
+/// What reads its standard input to the end must not find that end before it is killed.
+#[test]
+fn close_kills_before_it_closes_the_pipes() {
+    run(async || {
+        for _ in 0..300 {
+            let (transport, running) = subprocess_exec(Recorder::new(), Command::new("cat")).await.unwrap().spawn();
+            transport.stdin().unwrap().write("x");
+            transport.close();
+            running.await.log().complete();
+            assert_eq!(transport.returncode(), Some(-9));
+        }
+    });
+}
+
 #[test]
 fn close_works_in_every_callback() {
     run(async || {

@@ -1,6 +1,7 @@
 //! Children that play a script, in the place of a process.
 
 use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::time::Duration;
 
@@ -328,4 +329,15 @@ fn a_script_and_a_process_are_told_alike() {
 
 fn finish(transport: &SubprocessTransport) {
     transport.stdin().unwrap().close();
+}
+
+#[test]
+fn nothing_is_said_after_a_panic_though_the_child_exits_at_the_same_moment() {
+    let (mut child, hand) = start(Recorder::new().panicking_in(Step::Data(Pipe::Stdout)), Script::new());
+    let log = child.protocol().log();
+    hand.write(Pipe::Stdout, "out");
+    hand.write(Pipe::Stderr, "err");
+    hand.exit(0);
+    assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut child))).is_err(), "no panic");
+    assert!(!log.calls().contains(&data(Pipe::Stderr, "err")), "{:?}", log.calls());
 }
