@@ -325,19 +325,27 @@ async fn smol_tcp() -> (smol::net::TcpStream, smol::net::TcpStream) {
     (near.unwrap(), far.unwrap().0)
 }
 
+/// Reads to the end, into a place of its own: `read_to_end` clears all its room at each poll, which takes minutes without
+/// optimization.
+async fn read_much(mut reader: impl AsyncRead + Unpin) -> Vec<u8> {
+    let (mut got, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        match reader.read(&mut buffer).await.unwrap() {
+            0 => return got,
+            count => got.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
 /// Sends much and reads it back from an echo at the other end.
 async fn bounce(stream: impl AsyncRead + AsyncWrite + Unpin, len: usize) {
     let sent = pattern(len, 7);
-    let (mut reader, mut writer) = split(stream);
+    let (reader, mut writer) = split(stream);
     let send = async {
         writer.write_all(&sent).await.unwrap();
         writer.close().await.unwrap();
     };
-    let receive = async {
-        let mut got = Vec::new();
-        reader.read_to_end(&mut got).await.unwrap();
-        got
-    };
+    let receive = async { read_much(reader).await };
     let ((), got) = future::zip(send, receive).await;
     assert_same(&got, &sent);
 }
@@ -664,18 +672,14 @@ fn a_stream_is_copied_to_itself() {
 fn two_tasks_share_a_stream() {
     guard(async {
         let (stream, far) = stream_pair();
-        let (mut reader, mut writer) = split(stream);
+        let (reader, mut writer) = split(stream);
         let (there, back) = (pattern(MANY, 13), pattern(MANY, 14));
         let sending = there.clone();
         let send = smol::spawn(async move {
             writer.write_all(&sending).await.unwrap();
             writer.close().await.unwrap();
         });
-        let receive = smol::spawn(async move {
-            let mut got = Vec::new();
-            reader.read_to_end(&mut got).await.unwrap();
-            got
-        });
+        let receive = smol::spawn(async move { read_much(reader).await });
         let mut writing = far.try_clone().unwrap();
         let sending = back.clone();
         let peer_sends = blocking(move || {
@@ -696,7 +700,7 @@ fn two_tasks_share_a_stream_over_an_unruly_one() {
         let (near, far) = wild_pair(61);
         let (stream, Echo) = on(Echo, near).into_stream();
         let (_, running) = on(Echo, far).spawn();
-        let (mut reader, mut writer) = split(stream);
+        let (reader, mut writer) = split(stream);
         let sent = pattern(MANY, 15);
         let sending = sent.clone();
         let send = smol::spawn(async move {
@@ -706,11 +710,7 @@ fn two_tasks_share_a_stream_over_an_unruly_one() {
             }
             writer.close().await.unwrap();
         });
-        let receive = smol::spawn(async move {
-            let mut got = Vec::new();
-            reader.read_to_end(&mut got).await.unwrap();
-            got
-        });
+        let receive = smol::spawn(async move { read_much(reader).await });
         send.await;
         assert_same(&receive.await, &sent);
         running.await;
