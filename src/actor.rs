@@ -43,6 +43,7 @@ pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod read_side;
 pub(crate) mod report;
+pub(crate) mod send_side;
 pub(crate) mod stream;
 pub(crate) mod watch;
 pub(crate) mod write_side;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::mailbox::SendSide;
+use super::send_side::SendSide;
 use super::write_side::Chunk;
 use crate::info::Addr;
 use crate::io::datagram::{DatagramOutlet, Outgoing};

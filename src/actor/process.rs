@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::delivery::{Delivery, Messages, Payload, Receive, keep};
-use super::mailbox::{Mailbox, SendSide, Sight, Stage, View};
+use super::mailbox::{Mailbox, Sight, Stage, View};
+use super::send_side::SendSide;
 use super::stream::StreamActor;
 use crate::io::child::{Exit, Process};
 use crate::message::{Event, ProcessEvent};

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::mailbox::SendSide;
+use super::send_side::SendSide;
 use super::watch::SendTimes;
 use crate::io::Outlet;
 use crate::io::errors::unless_blocked;

@@ -1,0 +1,45 @@
+//! The mailbox of a datagram endpoint.
+
+use std::sync::Arc;
+
+use super::{Inner, Mailbox};
+use crate::actor::datagram_side::DatagramSide;
+use crate::actor::send_side::SendSide;
+use crate::actor::write_side::Chunk;
+use crate::info::Addr;
+use crate::io::datagram::DatagramOutlet;
+use crate::message::Written;
+
+/// For the handles of datagram endpoints.
+impl Mailbox<DatagramSide> {
+    pub(crate) fn send(&self, data: Chunk<'_>, to: Option<Addr>) -> Written {
+        // What is not taken over must not be dropped under the lock.
+        let _held = data.share();
+        self.post(|inner| inner.send(data, to))
+    }
+
+    pub(crate) fn datagram_outlet(&self) -> Option<Arc<dyn DatagramOutlet>> {
+        self.lock().write.outlet().cloned()
+    }
+}
+
+impl Inner<DatagramSide> {
+    fn send(&mut self, data: Chunk<'_>, to: Option<Addr>) -> Written {
+        let to = match self.write.resolve(to) {
+            Ok(to) => to,
+            Err(misuse) => return Written::Refused(misuse),
+        };
+        if !self.lifecycle.takes_writes() {
+            return Written::Closed;
+        }
+        let blocked = self.write.is_blocked();
+        if self.polled {
+            self.write.gather(data, to)
+        } else {
+            self.write.send(data, to)
+        }
+        self.after_send(blocked, Ok(()));
+        self.write.latch();
+        if self.write.marks().is_paused() { Written::Full } else { Written::Queued }
+    }
+}

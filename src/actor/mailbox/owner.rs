@@ -1,0 +1,224 @@
+//! What the actor does with its mailbox: the one that is polled, and empties it.
+
+use std::io;
+use std::task::Waker;
+
+use super::{CHANGED, Inner, Mailbox, POLLED, Parcel};
+use crate::actor::cause::Cause;
+use crate::actor::send_side::SendSide;
+use crate::io::Flow;
+use crate::state::lifecycle::{Input, State};
+use crate::sync::atomic::Ordering;
+
+/// What an actor must know to go on, read under one lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View {
+    /// Reading is wanted.
+    pub(crate) wants_data: bool,
+    /// More of what was received may be delivered, before anything else.
+    pub(crate) flow: Flow,
+    /// There is something to tell.
+    pub(crate) has_news: bool,
+    /// Something waits to be sent.
+    pub(crate) has_backlog: bool,
+    /// Nothing is to be sent, told or looked at, and no end is near: unless something is posted, the actor may rest.
+    pub(crate) is_quiet: bool,
+}
+
+impl View {
+    /// Before anything is known: everything is looked at.
+    pub(crate) const NEW: Self =
+        Self { wants_data: false, flow: Flow::Stop, has_news: true, has_backlog: true, is_quiet: false };
+}
+
+/// What an actor keeps between its polls, so that it need not ask for it each time.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    pub(crate) view: View,
+    /// The waker that the mailbox has.
+    waker: Option<Waker>,
+}
+
+impl Sight {
+    pub(crate) const NEW: Self = Self { view: View::NEW, waker: None };
+
+    fn is_known(&self, waker: &Waker) -> bool {
+        self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+    }
+}
+
+/// What the actor has to do about the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Alive,
+    /// `close()` was asked for, bytes are left.
+    Flushing,
+    /// All is sent; the endpoint may say goodbye.
+    Leaving,
+    Ended,
+}
+
+impl<W: SendSide> Mailbox<W> {
+    /// The actor is being polled from here on: brings its knowledge up to date.
+    pub(crate) fn begin_poll(&self, waker: &Waker, sight: &mut Sight) {
+        let changed = self.flags.fetch_or(POLLED, Ordering::AcqRel) & CHANGED != 0;
+        if changed || !sight.is_known(waker) {
+            let mut inner = self.lock();
+            // The first round looks at everything.
+            inner.dirty = false;
+            inner.write.forgive();
+            if inner.waker.is_none() || !sight.is_known(waker) {
+                inner.waker = Some(waker.clone());
+                sight.waker = Some(waker.clone());
+            }
+            sight.view = self.see(&mut inner);
+        }
+    }
+
+    pub(crate) fn look(&self) -> View {
+        self.see(&mut self.lock())
+    }
+
+    /// The actor wants to rest; whether it may. Else it must look at the view.
+    pub(crate) fn park(&self, view: &mut View) -> bool {
+        if view.is_quiet && self.flags.compare_exchange(POLLED, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            return true;
+        }
+        let mut inner = self.lock();
+        let rests = !inner.has_work();
+        inner.dirty = false;
+        *view = self.see(&mut inner);
+        if rests {
+            self.flags.fetch_and(!POLLED, Ordering::AcqRel);
+        }
+        rests
+    }
+
+    /// The actor rests although there may be work; it has woken itself.
+    pub(crate) fn yield_now(&self) {
+        self.flags.fetch_and(!POLLED, Ordering::AcqRel);
+    }
+
+    /// The state as the actor is to know it. A protocol that waits is still to be taken.
+    fn see(&self, inner: &mut Inner<W>) -> View {
+        inner.polled = true;
+        let changed = if inner.protocol.is_some() { CHANGED } else { 0 };
+        self.flags.store(POLLED | changed, Ordering::Release);
+        inner.view()
+    }
+
+    /// Whether something was posted since the actor took its last view.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & CHANGED != 0
+    }
+
+    /// Whether the callback for `input` may be made now.
+    pub(crate) fn admit(&self, input: Input) -> bool {
+        self.lock().lifecycle.step(input)
+    }
+
+    /// A callback has returned: sends what it gathered, and tells what the marks have to say.
+    pub(crate) fn settle(&self) -> (Option<W::News>, View) {
+        let mut inner = self.lock();
+        inner.polled = true;
+        inner.work();
+        inner.renewed |= inner.owed == 0 && inner.protocol.is_some();
+        let was_paused = inner.write.marks().is_paused();
+        let news = inner.tell();
+        inner.owed = inner.owed.saturating_sub(1);
+        let resumed = was_paused && !inner.write.marks().is_paused();
+        let done = inner.write.take_done();
+        let spent = inner.write.take_spent();
+        if news.is_none() {
+            inner.write.forgive();
+        }
+        let view = self.see(&mut inner);
+        drop(inner);
+        drop(spent);
+        if resumed || done {
+            self.drained.notify(usize::MAX);
+        }
+        (news, view)
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.lock().write.is_blocked()
+    }
+
+    pub(crate) fn unblock(&self) {
+        self.lock().write.unblock();
+    }
+
+    /// The protocol that was handed over last, if there is a new one.
+    pub(crate) fn take_protocol(&self) -> Option<Parcel> {
+        if !self.has_changed() {
+            return None;
+        }
+        let mut inner = self.lock();
+        if std::mem::take(&mut inner.renewed) { inner.protocol.take() } else { None }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        let mut inner = self.lock();
+        if inner.lifecycle.state() == State::Closing && inner.write.is_empty() {
+            inner.leave();
+        }
+        match inner.lifecycle.state() {
+            State::Closing => Stage::Flushing,
+            State::Ended if inner.goodbye => Stage::Leaving,
+            State::Ended | State::Lost => Stage::Ended,
+            State::Start | State::Open | State::PeerEof | State::HungUp => Stage::Alive,
+        }
+    }
+
+    /// The argument of `connection_lost`, once; None if it must not be called.
+    pub(crate) fn lose(&self) -> Option<Option<io::Error>> {
+        let mut inner = self.lock();
+        let made = inner.lifecycle.state() != State::Start;
+        inner.end(None);
+        inner.renewed |= inner.protocol.is_some();
+        let lost = inner.lifecycle.step(Input::ConnectionLost);
+        (made && lost).then(|| inner.cause.as_ref().map(Cause::to_error))
+    }
+
+    /// Lets go of everything; then `announce` follows.
+    pub(crate) fn bury(&self) {
+        let mut inner = self.lock();
+        inner.write.clear();
+        // A pause that a drop has left untold is over as well.
+        inner.write.marks_mut().forget();
+        let spent = inner.write.take_spent();
+        let remains = (spent, inner.write.take_outlet(), inner.protocol.take(), inner.waker.take());
+        drop(inner);
+        drop(remains);
+    }
+
+    /// Saying goodbye has failed: that is the cause of the loss then.
+    pub(crate) fn blame(&self, exc: io::Error) {
+        self.lock().cause.get_or_insert_with(|| Cause::new(exc));
+    }
+
+    /// Tells all who wait that the end has come.
+    pub(crate) fn announce(&self) {
+        self.lock().buried = true;
+        self.closed.notify(usize::MAX);
+        self.drained.notify(usize::MAX);
+    }
+}
+
+impl<W: SendSide> Inner<W> {
+    fn view(&self) -> View {
+        let wants_data = self.lifecycle.wants_data() && !self.reading_paused && !self.write.is_upgrading();
+        let has_news = self.write.has_news();
+        let may_go_on = wants_data && !has_news && self.protocol.is_none();
+        let has_backlog = !self.write.is_empty();
+        let is_live = matches!(self.lifecycle.state(), State::Open | State::PeerEof);
+        View {
+            wants_data,
+            flow: if may_go_on { Flow::Continue } else { Flow::Stop },
+            has_news,
+            has_backlog,
+            is_quiet: is_live && !self.dirty && !has_news && !has_backlog && self.write.is_direct(),
+        }
+    }
+}
