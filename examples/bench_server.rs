@@ -1,8 +1,9 @@
 //! A server to measure and to torment: it echoes, discards or sends without end.
 //!
 //! Run it with `cargo run --release --example bench_server -- --listen tcp:127.0.0.1:8888`; it prints the address it
-//! listens on; `tls:` needs `--features tls`. With `--stats` it runs until its standard input ends, prints how many connections were made, were lost
-//! and are alive, and exits: so a test that holds the other end of a pipe can see that none is left behind.
+//! listens on; `tls:` needs `--features tls`. With `--stats` it runs until its standard input ends, prints how many
+//! connections were made, were lost and are alive, and exits: so a test that holds the other end of a pipe can see that
+//! none is left behind.
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, ToSocketAddrs};

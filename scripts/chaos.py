@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Torments a TCP server with badly behaving peers, checks every byte, and judges what it costs the server.
+"""Torments a TCP or TLS server with badly behaving peers, checks every byte, and judges what it costs the server.
 
     scripts/chaos.py [OPTIONS] -- target/release/examples/bench_server --listen tcp:127.0.0.1:0 --stats
 
-The server is started here; it must print `listening on tcp:ADDR` first, and `made=N lost=N alive=N` when its standard
+The server is started here; it must print `listening on tcp:ADDR` or `listening on tls:ADDR` first, and `made=N lost=N alive=N` when its standard
 input ends. Needs Linux and nothing but Python's standard library. The exit code is 1 if there are violations, which
 are listed last.
 """
@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 import chaos_peers as peers  # noqa: E402
 from chaos_canary import Canary  # noqa: E402
 from chaos_server import Server  # noqa: E402
+from chaos_tls import make_context  # noqa: E402
 
 # Connections of each kind that are open when the server has nothing to do.
 HELD = 10
@@ -38,6 +39,7 @@ def parse(argv):
     add("--seed", type=int, default=1, help="the first seed")
     add("--seeds", type=int, default=1, help="number of storms")
     add("--only", help="behaviours, separated by commas")
+    add("--tls", choices=["1.2", "1.3"], help="the version that peers speak to a tls server; what both like by default")
     add("--mode", choices=["echo", "source"], default="echo", help="what the server does")
     add("--spread", type=float, default=1.0, help="seconds over which connections begin")
     add("--stall", type=float, default=12.0, help="seconds without progress")
@@ -100,7 +102,7 @@ async def storm(server, options, seed, judge):
         own = random.Random(seed * 1_000_003 + number)
         await asyncio.sleep(own.uniform(0, options.spread))
         try:
-            await run_peer(peers.make_peer(behaviour, server.address, own, options.stall), behaviour)
+            await run_peer(peers.make_peer(behaviour, server.address, own, options), behaviour)
         except peers.Failed as failed:
             text = f"seed {seed}, connection {number}, {behaviour.__name__}: {failed}"
             (lost.append if failed.kind == "lost" else judge.blame)(text)
@@ -118,7 +120,7 @@ async def storm(server, options, seed, judge):
 
 async def measured_storm(server, options, seed, judge, before):
     server.forget_peak()
-    canary = Canary(server.address, options.stall, options.mode == "echo")
+    canary = Canary(server.address, options.stall, options.mode == "echo", options.context)
     start = time.monotonic()
     lost = await storm(server, options, seed, judge)
     seconds = time.monotonic() - start
@@ -162,7 +164,7 @@ async def warm_up(server, options):
         behaviour = peers.echo if options.mode == "echo" else peers.read_fast
         for _ in range(20):
             try:
-                await run_peer(peers.make_peer(behaviour, server.address, rng, options.stall), behaviour)
+                await run_peer(peers.make_peer(behaviour, server.address, rng, options), behaviour)
                 break
             except peers.Failed:
                 if not options.may_lose:
@@ -177,14 +179,14 @@ async def exchange(peer, count=100):
 
 
 async def open_peer(server, options, number):
-    peer = peers.Peer(server.address, random.Random(number), options.stall)
+    peer = peers.Peer(server.address, random.Random(number), options.stall, context=options.context)
     await peer.connect()
     return peer
 
 
 async def hold(server, options):
     """Connections at rest: silent, full, and full with the end of file behind it."""
-    held = [peers.make_peer(kind, server.address, random.Random(number), options.stall)
+    held = [peers.make_peer(kind, server.address, random.Random(number), options)
             for number, kind in enumerate([peers.silent, peers.stop_and_go, peers.never_read_then_drain] * HELD)]
 
     async def fill(number, peer):
@@ -274,7 +276,8 @@ async def run(server, options, judge):
     print(f"memory: {before['rss']:.1f} MiB before, {ends[0]:.1f} … {ends[-1]:.1f} MiB after the storms")
     if options.rss_creep_mb is not None:
         judge.expect(ends[-1] - ends[0] <= options.rss_creep_mb, f"memory grows: {ends[0]:.1f} … {ends[-1]:.1f} MiB")
-    if not options.no_exhaustion and options.mode == "echo":
+    # Over TLS the crowd would have to wait for its handshakes, which a shortage does not let begin.
+    if not options.no_exhaustion and options.mode == "echo" and not options.context:
         for episode in (1, 2):
             await exhaustion(server, options, judge, episode)
         judge.expect(await settle(server, options, before) <= options.settle,
@@ -287,6 +290,7 @@ def main():
     server = Server(options.command)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     judge = Judge()
+    options.context = make_context(options.tls) if server.is_over_tls else None
     try:
         asyncio.run(run(server, options, judge))
     except peers.Failed as failed:

@@ -13,10 +13,10 @@ MESSAGE = b"tweet" * 8
 class Canary:
     """Sends small messages until it is stopped."""
 
-    def __init__(self, address, stall, echoes):
+    def __init__(self, address, stall, echoes, tls):
         context = multiprocessing.get_context("fork")
         self.pipe, end = context.Pipe()
-        self.process = context.Process(target=sing, args=(address, stall, echoes, end), daemon=True)
+        self.process = context.Process(target=sing, args=(address, stall, echoes, tls, end), daemon=True)
         self.process.start()
 
     def stop(self):
@@ -27,7 +27,7 @@ class Canary:
         return result
 
 
-def sing(address, stall, echoes, pipe):
+def sing(address, stall, echoes, tls, pipe):
     rounds, visits, failures = [], [], []
     lasting, count = None, 0
     while not pipe.poll():
@@ -35,11 +35,11 @@ def sing(address, stall, echoes, pipe):
         start = time.monotonic()
         try:
             if count % VISIT == 0:
-                with socket.create_connection(address, stall) as sock:
+                with connect(address, stall, tls) as sock:
                     greet(sock, echoes)
                 visits.append(time.monotonic() - start)
             else:
-                lasting = lasting or socket.create_connection(address, stall)
+                lasting = lasting or connect(address, stall, tls)
                 greet(lasting, echoes)
                 rounds.append(time.monotonic() - start)
         except OSError as err:
@@ -51,6 +51,11 @@ def sing(address, stall, echoes, pipe):
     if lasting:
         lasting.close()
     pipe.send((rounds, visits, failures))
+
+
+def connect(address, stall, tls):
+    sock = socket.create_connection(address, stall)
+    return tls.wrap_socket(sock) if tls else sock
 
 
 def greet(sock, echoes):

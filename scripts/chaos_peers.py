@@ -6,6 +6,8 @@ import socket
 import struct
 import sys
 
+from chaos_tls import Tls
+
 # A prime: bytes that are shifted by the size of any usual buffer show.
 BLOCK = 65521
 KIB = 1024
@@ -22,7 +24,7 @@ class Failed(Exception):
 class Peer:
     """A connection to an echo server, with a pattern of its own so that bytes of another one show."""
 
-    def __init__(self, address, rng, stall, buffer=None):
+    def __init__(self, address, rng, stall, buffer=None, context=None):
         self.loop = asyncio.get_running_loop()
         self.address = address
         self.rng = rng
@@ -39,6 +41,8 @@ class Peer:
         if family == socket.AF_INET and sys.platform == "linux":
             # Many source addresses: ports that linger must not run out in a long run.
             self.sock.bind((f"127.0.{rng.randrange(1, 200)}.{rng.randrange(1, 200)}", 0))
+        self.tls = Tls(context, self.sock) if context else None
+        self.link = self.tls or self.sock
 
     def make_pattern(self):
         once = self.rng.getrandbits(8 * BLOCK).to_bytes(BLOCK, "little")
@@ -55,6 +59,18 @@ class Peer:
         error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise Failed("refused", os.strerror(error))
+        if self.tls:
+            await self.shake()
+
+    async def shake(self):
+        while True:
+            try:
+                return self.tls.shake()
+            except BlockingIOError:
+                if not await self.readable(self.stall):
+                    raise Failed("stalled", "shaking hands") from None
+            except ConnectionError as err:
+                raise Failed("lost", f"{err.strerror}, shaking hands") from None
 
     def progress(self):
         return f"{self.received} of {self.sent} bytes are back"
@@ -66,7 +82,7 @@ class Peer:
         while self.sent < end:
             at = self.sent % self.block
             try:
-                self.sent += self.sock.send(self.pattern[at:at + min(self.block, end - self.sent)])
+                self.sent += self.link.send(self.pattern[at:at + min(self.block, end - self.sent)])
             except BlockingIOError:
                 if patience and self.loop.time() > late:
                     return
@@ -82,7 +98,7 @@ class Peer:
         """Receives and checks; 0 is the end of file."""
         while True:
             try:
-                data = self.sock.recv(min(most, self.block))
+                data = self.link.recv(min(most, self.block))
                 break
             except BlockingIOError:
                 if not await self.readable(self.stall):
@@ -124,7 +140,7 @@ class Peer:
 
     def end(self):
         try:
-            self.sock.shutdown(socket.SHUT_WR)
+            self.tls.end() if self.tls else self.sock.shutdown(socket.SHUT_WR)
         except OSError as err:
             raise Failed("lost", f"{err.strerror}, {self.progress()}") from None
 
@@ -140,7 +156,24 @@ class Peer:
         self.sock.close()
 
     async def readable(self, patience):
-        return await self.ready(self.loop.add_reader, self.loop.remove_reader, patience)
+        """Whether something comes within `patience` seconds; what waits to be sent is sent meanwhile."""
+        if not (self.tls and self.tls.has_unsent()):
+            return await self.ready(self.loop.add_reader, self.loop.remove_reader, patience)
+        fd = self.sock.fileno()
+        self.loop.add_writer(fd, self.push, fd)
+        try:
+            return await self.ready(self.loop.add_reader, self.loop.remove_reader, patience)
+        finally:
+            self.loop.remove_writer(fd)
+
+    def push(self, fd):
+        try:
+            self.tls.flush()
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            pass  # Reading says so.
+        self.loop.remove_writer(fd)
 
     async def writable(self, patience):
         return await self.ready(self.loop.add_writer, self.loop.remove_writer, patience)
@@ -330,7 +363,7 @@ FLOODING = [stop_and_go, never_read_then_drain, never_read_then_reset, never_rea
 MIXED = ECHO * 4 + FLOODING
 
 
-def make_peer(behaviour, address, rng, stall):
+def make_peer(behaviour, address, rng, options):
     """An unconnected peer that fits the behaviour."""
     kind = SourcePeer if behaviour in SOURCE[:3] else Peer
-    return kind(address, rng, stall, SMALL if behaviour in FLOODING else None)
+    return kind(address, rng, options.stall, SMALL if behaviour in FLOODING else None, options.context)

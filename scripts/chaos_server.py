@@ -22,7 +22,7 @@ class Server:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr, bufsize=0)
         self.pid = self.process.pid
         try:
-            self.address = self._address()
+            self.is_over_tls, self.address = self._address()
         except BaseException:
             self.process.kill()
             raise
@@ -31,10 +31,10 @@ class Server:
         line = b""
         if select.select([self.process.stdout], [], [], START)[0]:
             line = self.process.stdout.readline()
-        found = re.fullmatch(rb"listening on tcp:\[?(.*?)\]?:(\d+)\n", line)
+        found = re.fullmatch(rb"listening on (tcp|tls):\[?(.*?)\]?:(\d+)\n", line)
         if not found:
             raise SystemExit(f"no address from the server: {line!r} {self.reports()}")
-        return found[1].decode(), int(found[2])
+        return found[1] == b"tls", (found[2].decode(), int(found[3]))
 
     def is_running(self):
         return self.process.poll() is None

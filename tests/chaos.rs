@@ -11,6 +11,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+#[cfg(feature = "tls")]
+use std::sync::LazyLock;
 use std::sync::OnceLock;
 
 use tempfile::NamedTempFile;
@@ -39,8 +41,40 @@ fn source() {
 fn short_transfers() {
     let Some(log) = Strace::new("sendto", &[]) else { return };
     Storm::new(SMALL).server(&["--send-buffer", "1024"]).under(&log.command).run();
-    let short = log.lines().iter().filter(|line| is_short_send(line)).count();
-    assert!(short >= 50, "only {short} sends were short: nothing was tested");
+    log.assert_short();
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn storm_over_tls() {
+    let conns = setting("CHAOS_CONNS", "200");
+    let seeds = setting("CHAOS_SEEDS", "1");
+    for version in ["1.2", "1.3"] {
+        Storm::new(&["--conns", &conns, "--seeds", &seeds, "--tls", version]).over_tls().run();
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn source_over_tls() {
+    Storm::new(&["--conns", "40", "--mode", "source"]).server(&["--mode", "source"]).over_tls().run();
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn short_transfers_over_tls() {
+    let Some(log) = Strace::new("sendto,sendmsg", &[]) else { return };
+    Storm::new(SMALL).server(&["--send-buffer", "1024"]).over_tls().under(&log.command).run();
+    log.assert_short();
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn interrupted_over_tls() {
+    let inject = ["-e", "inject=recvfrom:error=EINTR:when=5+5", "-e", "inject=sendto:error=EAGAIN:when=4+4"];
+    let Some(log) = Strace::new("recvfrom,sendto", &inject) else { return };
+    Storm::new(SMALL).over_tls().under(&log.command).run();
+    log.assert_injected();
 }
 
 #[test]
@@ -149,11 +183,13 @@ struct Storm {
     args: Vec<OsString>,
     wrapper: Vec<OsString>,
     server: Vec<OsString>,
+    listen: &'static str,
 }
 
 impl Storm {
     fn new(args: &[&str]) -> Self {
-        Self { args: [PATIENT, args].concat().iter().map(Into::into).collect(), wrapper: vec![], server: vec![] }
+        let args = [PATIENT, args].concat().iter().map(Into::into).collect();
+        Self { args, wrapper: vec![], server: vec![], listen: "tcp:127.0.0.1:0" }
     }
 
     fn args(mut self, args: &[&str]) -> Self {
@@ -167,6 +203,17 @@ impl Storm {
         self
     }
 
+    #[cfg(feature = "tls")]
+    fn over_tls(mut self) -> Self {
+        static IDENTITY: LazyLock<Identity> = LazyLock::new(Identity::new);
+        self.listen = "tls:127.0.0.1:0";
+        // Besides what waits in plaintext up to 64 KiB of it are encrypted already.
+        self.args.extend(["--rss-each-kb", "400"].map(Into::into));
+        self.server.extend(["--cert".into(), IDENTITY.certificate.path().into()]);
+        self.server.extend(["--key".into(), IDENTITY.key.path().into()]);
+        self
+    }
+
     /// What the server is started by.
     fn under(mut self, wrapper: &[OsString]) -> Self {
         self.wrapper.extend_from_slice(wrapper);
@@ -177,7 +224,7 @@ impl Storm {
     fn run(self) -> String {
         let mut command = Command::new("python3");
         command.arg(root().join("scripts/chaos.py")).args(&self.args).arg("--").args(&self.wrapper);
-        command.arg(bench_server()).args(["--stats", "--listen", "tcp:127.0.0.1:0"]).args(&self.server);
+        command.arg(bench_server()).args(["--stats", "--listen", self.listen]).args(&self.server);
         if !works(&["python3".into()], &["--version"]) {
             skip("there is no python3");
             return String::new();
@@ -190,7 +237,27 @@ impl Storm {
     }
 }
 
-/// A trace of one system call.
+/// A certificate of nobody's, and its key.
+#[cfg(feature = "tls")]
+struct Identity {
+    certificate: NamedTempFile,
+    key: NamedTempFile,
+}
+
+#[cfg(feature = "tls")]
+impl Identity {
+    fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let file = |text: String| {
+            let file = NamedTempFile::new().expect("a temporary file");
+            fs::write(file.path(), text).expect("it can be written");
+            file
+        };
+        Self { certificate: file(made.cert.pem()), key: file(made.signing_key.serialize_pem()) }
+    }
+}
+
+/// A trace of some system calls.
 struct Strace {
     log: NamedTempFile,
     command: Vec<OsString>,
@@ -215,6 +282,11 @@ impl Strace {
     fn lines(&self) -> Vec<String> {
         let text = fs::read(self.log.path()).expect("the trace");
         String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+    }
+
+    fn assert_short(&self) {
+        let short = self.lines().iter().filter(|line| is_short_send(line)).count();
+        assert!(short >= 50, "only {short} sends were short: nothing was tested");
     }
 
     fn assert_injected(&self) {
@@ -275,8 +347,21 @@ fn build(folder: &Path) {
     let target = folder.parent().unwrap_or(folder);
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--example", "bench_server", "--profile", profile, "--target-dir"]).arg(target);
+    command.args(["--features", &features()]);
     match command.current_dir(root()).status() {
         Ok(status) if status.success() => {}
         outcome => eprintln!("cargo did not build bench_server ({outcome:?}); one that is there is used"),
     }
+}
+
+/// The features that this test was built with, so that nothing is built twice.
+fn features() -> String {
+    let all = [
+        ("tls", cfg!(feature = "tls")),
+        ("tls-aws-lc", cfg!(feature = "tls-aws-lc")),
+        ("tls-custom", cfg!(feature = "tls-custom")),
+        ("tls-platform-roots", cfg!(feature = "tls-platform-roots")),
+        ("tls-webpki-roots", cfg!(feature = "tls-webpki-roots")),
+    ];
+    all.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect::<Vec<_>>().join(",")
 }
