@@ -3,6 +3,7 @@
 mod close;
 mod common;
 mod connect;
+mod cost;
 mod hostile;
 mod peers;
 mod start;

@@ -14,13 +14,13 @@ use crate::common::{self, ANY, PATIENCE, blocking, guard, read_exact};
 use crate::recorder::{Call, Log, Recorder};
 
 /// An unencrypted close_notify.
-const CLOSE_NOTIFY: [u8; 7] = [21, 3, 3, 0, 2, 1, 0];
+pub(super) const CLOSE_NOTIFY: [u8; 7] = [21, 3, 3, 0, 2, 1, 0];
 
 /// The first bytes of a handshake message of 200 bytes.
-const HALF_A_RECORD: [u8; 15] = [22, 3, 1, 0, 204, 1, 0, 0, 200, 3, 3, 1, 2, 3, 4];
+pub(super) const HALF_A_RECORD: [u8; 15] = [22, 3, 1, 0, 204, 1, 0, 0, 200, 3, 3, 1, 2, 3, 4];
 
 /// A message that is longer than any record may be.
-const OVERSIZE: [u8; 5] = [22, 3, 3, 0xff, 0xff];
+pub(super) const OVERSIZE: [u8; 5] = [22, 3, 3, 0xff, 0xff];
 
 /// The server still serves.
 async fn still_serves(served: &Served) {

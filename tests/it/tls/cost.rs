@@ -1,0 +1,133 @@
+//! What hostile peers cost: hardly any processor time, no descriptor, and no more time than the limit allows.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_rustls::rustls::version::TLS13;
+use futures_rustls::rustls::{ClientConnection, StreamOwned};
+
+use super::common::{CERTIFICATES, Served, serve, server};
+use super::hostile::{CLOSE_NOTIFY, HALF_A_RECORD, OVERSIZE};
+use crate::common::{self, blocking, descriptors, guard, isolated, read_exact};
+use crate::recorder::{Call, Recorder};
+
+/// How long a handshake may take.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Processor time that one of them may cost: a twentieth of the time that it may have.
+const SHARE: u32 = 20;
+
+/// Processor time of the drivers of this process so far, in hundredths of a second.
+fn used() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().filter_map(|task| {
+        let stat = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+        let (name, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace().skip(11);
+        let times = [fields.next()?.parse::<u64>().ok()?, fields.next()?.parse().ok()?];
+        name.starts_with("smol-transports").then_some(times.iter().sum::<u64>())
+    });
+    tasks.sum()
+}
+
+/// A stream over TLS 1.3 to an echoing server, after the handshake.
+fn shaken(stream: &TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    let config = Arc::new(CERTIFICATES.client_config(&[&TLS13]));
+    let connection = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+    let mut stream = StreamOwned::new(connection, stream.try_clone().unwrap());
+    stream.write_all(b"hello").unwrap();
+    assert_eq!(read_exact(&mut stream, 5), b"hello");
+    stream
+}
+
+/// Says something again and again until the server is gone.
+fn repeat(stream: &TcpStream, mut say: impl FnMut() -> std::io::Result<()>, pause: Duration) {
+    stream.set_read_timeout(Some(pause)).unwrap();
+    let is_there = || matches!((&mut &*stream).read(&mut [0; 64]), Err(err) if err.kind() == ErrorKind::WouldBlock);
+    while is_there() && say().is_ok() {}
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+}
+
+type Peer = fn(&mut TcpStream);
+
+const PEERS: &[(&str, Peer)] = &[
+    ("garbage", |stream| drop(stream.write_all(&[0xa5; 300]))),
+    ("plain HTTP", |stream| drop(stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))),
+    ("an oversize record", |stream| drop(stream.write_all(&OVERSIZE))),
+    ("a truncated record", |stream| {
+        stream.write_all(&HALF_A_RECORD).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+    }),
+    ("a truncated record, and silence", |stream| stream.write_all(&HALF_A_RECORD).unwrap()),
+    ("close_notify in the handshake", |stream| while stream.write_all(&CLOSE_NOTIFY).is_ok() {}),
+    ("silence", |_| {}),
+    ("one byte at a time", |stream| {
+        let mut bytes = HALF_A_RECORD.iter().chain(&[0; 200]).copied().collect::<Vec<_>>().into_iter();
+        let near = stream.try_clone().unwrap();
+        repeat(stream, || (&near).write_all(&[bytes.next().unwrap_or(0)]), Duration::from_millis(20));
+    }),
+    ("end of file without close_notify", |stream| {
+        shaken(stream);
+        stream.shutdown(Shutdown::Write).unwrap();
+    }),
+    ("a flood of key updates", |stream| {
+        let mut tls = shaken(stream);
+        while tls.conn.refresh_traffic_keys().is_ok() && tls.conn.write_tls(&mut tls.sock).is_ok() {}
+    }),
+    ("a flood of warnings", |stream| {
+        let mut tls = shaken(stream);
+        while tls.sock.write_all(&[21, 3, 3, 0, 2, 1, 90]).is_ok() {}
+    }),
+    ("a flood of empty records", |stream| {
+        let mut tls = shaken(stream);
+        while tls.sock.write_all(&[23, 3, 3, 0, 0]).is_ok() {}
+    }),
+];
+
+/// Lets one of them loose; how long it was there.
+async fn suffer(served: &Served, peer: Peer) -> Duration {
+    let addr = served.addr;
+    let begun = Instant::now();
+    blocking(move || {
+        let mut stream = common::client(addr);
+        peer(&mut stream);
+        // Whatever the server has said to it, the connection is closed then.
+        let _ = stream.read_to_end(&mut Vec::new());
+    })
+    .await;
+    begun.elapsed()
+}
+
+#[test]
+fn hostile_peers_cost_next_to_nothing() {
+    isolated("tls::cost::hostile_peers_cost_next_to_nothing", || {
+        guard(async {
+            let served = serve(server().handshake_timeout(LIMIT), Recorder::echo).await;
+            // The first connections start threads and fill caches.
+            for (_, peer) in PEERS.iter().filter(|(name, _)| name.starts_with("end of file")) {
+                suffer(&served, *peer).await;
+            }
+            let before = descriptors();
+            for (name, peer) in PEERS {
+                let (ends, reports) = (lost(&served), served.errors.len());
+                let start = used();
+                let there = suffer(&served, *peer).await;
+                // One end or one report, and no descriptor is left.
+                while descriptors() > before || lost(&served) + served.errors.len() == ends + reports {
+                    futures_lite::future::yield_now().await;
+                }
+                let spent = Duration::from_millis(10 * (used() - start));
+                assert_eq!(lost(&served) + served.errors.len(), ends + reports + 1, "{name}");
+                assert!(spent <= there.max(LIMIT) / SHARE, "{name}: {spent:?} of processor time in {there:?}");
+                println!("{name}: there for {there:?}, cost {spent:?}");
+            }
+        });
+    });
+}
+
+/// Connections that were made and have ended.
+fn lost(served: &Served) -> usize {
+    served.log.calls().iter().filter(|call| matches!(call, Call::Lost(_))).count()
+}
