@@ -67,8 +67,9 @@ impl<'a> Fields<'a> {
         self.maybe(name, "a time in milliseconds", |value| Duration::try_from_secs_f64(value.as_f64()? / 1000.0).ok())
     }
 
+    /// A negative time is as invalid as none at all, which is what the library can be told.
     pub(super) fn maybe_seconds(&self, name: &str) -> Parsed<Option<Duration>> {
-        self.maybe(name, "a time in seconds", |value| Duration::try_from_secs_f64(value.as_f64()?).ok())
+        self.maybe(name, "a time in seconds", |value| Duration::try_from_secs_f64(value.as_f64()?.max(0.0)).ok())
     }
 
     pub(super) fn flag(&self, name: &str, default: bool) -> Parsed<bool> {
