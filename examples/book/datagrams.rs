@@ -67,8 +67,9 @@ async fn ask(address: &str) -> io::Result<String> {
 // ANCHOR: main
 pub fn main() -> io::Result<()> {
     smol::block_on(async {
-        let (server, _running) = create_datagram_endpoint(Counter::default()).local_addr("127.0.0.1:0").await?.spawn();
-        let address = server.extra_info().sockname().expect("a bound socket has an address").to_string();
+        let server = create_datagram_endpoint(Counter::default()).local_addr("127.0.0.1:0").await?;
+        let address = server.local_addr()?.to_string();
+        let (_transport, _running) = server.spawn();
         println!("the answer is {}", ask(&address).await?);
         Ok(())
     })

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use crate::actor::datagram_side::Route;
 use crate::actor::delivery::Receive;
 use crate::actor::mailbox::{Parcel, Stop};
 use crate::actor::stream::Setup;
-use crate::info::ExtraInfo;
+use crate::info::{Addr, ExtraInfo};
 use crate::io::datagram::DatagramHalves;
 use crate::message::DatagramEvent;
 use crate::protocol::DatagramProtocol;
@@ -55,8 +57,7 @@ use crate::running::{Running, spawn};
 ///
 /// # smol::block_on(async {
 /// let endpoint = create_datagram_endpoint(One::default()).local_addr("127.0.0.1:0").await?;
-/// let addr = endpoint.transport().extra_info().sockname().and_then(Addr::as_inet).unwrap();
-/// std::net::UdpSocket::bind("127.0.0.1:0")?.send_to(b"hello", addr)?;
+/// std::net::UdpSocket::bind("127.0.0.1:0")?.send_to(b"hello", endpoint.local_addr()?)?;
 /// assert_eq!(endpoint.await.0, b"hello");
 /// # std::io::Result::Ok(())
 /// # })?;
@@ -93,6 +94,16 @@ impl<P: DatagramProtocol> DatagramEndpoint<P> {
     /// The handle; clone it to keep it.
     pub const fn transport(&self) -> &DatagramTransport {
         &self.transport
+    }
+
+    /// The IP address and port that it is bound to: the one to send to if it was bound to port 0.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if it has no IP address, as a Unix socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let addr = self.transport.extra_info().sockname().and_then(Addr::as_inet);
+        addr.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the endpoint has no IP address"))
     }
 
     /// The protocol that the endpoint was made with, also after `set_protocol`.

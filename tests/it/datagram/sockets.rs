@@ -54,7 +54,7 @@ fn udp() -> io::Result<(UdpSocket, SocketAddr)> {
 }
 
 fn address_of<P: DatagramProtocol>(endpoint: &DatagramEndpoint<P>) -> SocketAddr {
-    endpoint.transport().extra_info().sockname().and_then(Addr::as_inet).expect("an IP address")
+    endpoint.local_addr().expect("an IP address")
 }
 
 /// Runs the endpoint for a while; how often it wanted to run.
@@ -397,6 +397,7 @@ mod unix {
             let mut endpoint = create_datagram_endpoint(after(2)).local_path(&ours).remote_path(&theirs).await?;
             let info = endpoint.transport().extra_info();
             assert_eq!((info.sockname(), info.peername()), (Some(&name(&ours)), Some(&name(&theirs))));
+            assert_eq!(endpoint.local_addr().unwrap_err().kind(), ErrorKind::NotConnected);
             assert_eq!(endpoint.transport().send(""), Written::Queued);
             assert_eq!(endpoint.transport().send_to("hi", name(&theirs)), Written::Queued);
             let mut buffer = [0; 10];
