@@ -162,10 +162,27 @@ fn next_reactor() -> Option<Arc<Reactor>> {
     Some(pool.reactors[index % pool.reactors.len()].clone())
 }
 
+fn is_of_pool(reactor: &Arc<Reactor>) -> bool {
+    POOL.get().is_some_and(|pool| pool.reactors.iter().any(|other| Arc::ptr_eq(other, reactor)))
+}
+
 /// Runs a future on a driver: the one of this thread, or the next of the pool. Where there is none to be had, on smol's
 /// global executor.
 pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
-    let Some(reactor) = current().or_else(next_reactor) else { return smol::spawn(future) };
+    spawn_on(current().or_else(next_reactor), future)
+}
+
+/// The same for what has no reason to stay on a thread of the pool, such as the clients of a server.
+pub(crate) fn spread<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+    spawn_on(current().filter(|reactor| !is_of_pool(reactor)).or_else(next_reactor), future)
+}
+
+fn spawn_on<T, F>(reactor: Option<Arc<Reactor>>, future: F) -> Task<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let Some(reactor) = reactor else { return smol::spawn(future) };
     let schedule = move |runnable| reactor.schedule(runnable);
     let (runnable, task) = async_task::Builder::new().propagate_panic(true).spawn(|()| future, schedule);
     runnable.schedule();

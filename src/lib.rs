@@ -67,6 +67,7 @@
 //! - [`Connection::transport`] is its handle: cloneable, `Send + Sync`, never blocking. Callbacks are given it too.
 //! - What waits to leave lies in a buffer with two marks, [`WriteLimits`], that decide when `pause_writing` and
 //!   `resume_writing` are called.
+//! - [`spawn`] runs a future of yours beside the transports: what a callback begins and cannot wait for.
 //! - [`actor::open`] gives the layer below: messages in, events out, without a protocol.
 //! - [`testing`] runs a protocol without a socket.
 //! - `capture` (Unix) runs a child and captures its output, with sinks, time limits, and a stop for all that it has
@@ -143,7 +144,7 @@ pub use process::{
 #[cfg(unix)]
 pub use protocol::SubprocessProtocol;
 pub use protocol::{Buffered, BufferedProtocol, DatagramProtocol, OnEof, Pipe, Protocol, StreamProtocol};
-pub use running::Running;
+pub use running::{Running, spawn};
 pub use sendfile::SendFile;
 pub use server::{CreateServer, CreatingServer, Listen, Server, ServerHandle, Serving, create_server};
 pub use state::limits::WriteLimits;

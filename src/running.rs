@@ -9,14 +9,77 @@ use smol::Task;
 
 use crate::actor::mailbox::Stop;
 
-/// Runs a future in the background.
 #[cfg(target_os = "linux")]
-pub(crate) use crate::driver::spawn;
-
-/// Runs a future in the background.
+use crate::driver::spawn as background;
+/// Runs a future in the background, on whichever thread is next.
+#[cfg(target_os = "linux")]
+pub(crate) use crate::driver::spread;
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
-    smol::spawn(future)
+use smol::spawn as background;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use smol::spawn as spread;
+
+/// Runs a future of yours where transports are spawned: beside them, on the driver threads.
+///
+/// It is asyncio's `create_task` and `call_soon`: work that a callback begins and does not wait for. On a driver, which
+/// the threads of callbacks mostly are, it stays on the thread it is called on and runs after the callback has returned;
+/// from elsewhere it goes to the next thread of the pool. Connections, endpoints and the actors of [`actor`] that are
+/// awaited inside belong to that driver, as spawned ones do. Where there is no [`driver`] it is smol's global executor,
+/// as for transports.
+///
+/// As a callback it must not block: that would stop all transports of its thread. `smol::unblock` is for such work, and
+/// `smol::spawn` for what computes long.
+///
+/// [`actor`]: crate::actor
+/// [`driver`]: crate::driver
+///
+/// # Panics
+///
+/// A panic of the future is resumed in whoever awaits the task.
+///
+/// # Dropping
+///
+/// Dropping the task cancels the future; `detach` lets it run to its end.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use smol_transports::{Protocol, Transport, create_connection, create_server, spawn};
+///
+/// /// Answers after a while, as with `call_later`.
+/// struct Slowly;
+///
+/// impl Protocol for Slowly {
+///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+///         let (transport, data) = (transport.clone(), data.to_vec());
+///         spawn(async move {
+///             smol::Timer::after(Duration::from_millis(1)).await;
+///             transport.write(data);
+///             transport.close();
+///         })
+///         .detach();
+///     }
+/// }
+/// # struct Client(Vec<u8>);
+/// # impl Protocol for Client {
+/// #     fn connection_made(&mut self, transport: &Transport) { transport.write("hello"); }
+/// #     fn data_received(&mut self, _: &Transport, data: &[u8]) { self.0.extend_from_slice(data); }
+/// # }
+/// # smol::block_on(async {
+/// # let server = create_server(|| Slowly, "127.0.0.1:0").await?;
+/// # let address = server.local_addr()?;
+/// # let (_handle, _serving) = server.spawn();
+/// # assert_eq!(create_connection(Client(Vec::new()), address).await?.await.0, b"hello");
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
+#[doc(alias = "create_task")]
+#[doc(alias = "call_soon")]
+#[doc(alias = "call_later")]
+pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+    background(future)
 }
 
 /// A spawned transport: a future that resolves to its protocol.

@@ -16,7 +16,7 @@ use crate::connect::{Link, Opening, Options};
 use crate::connection::Connection;
 use crate::info::Addr;
 use crate::protocol::StreamProtocol;
-use crate::running::spawn as background;
+use crate::running::{spawn as background, spread};
 use crate::transport::Transport;
 
 mod arrivals;
@@ -227,7 +227,7 @@ where
         let started = self.start_serving();
         let task = background(async move {
             started?;
-            self.serve(|client| background(client).detach()).await
+            self.serve(|client| spread(client).detach()).await
         });
         (handle.clone(), Serving { task: Some(task), handle })
     }

@@ -1,5 +1,6 @@
 //! Driver threads, and threads that are made one.
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::future;
-use smol_transports::{Protocol, Transport, create_connection, create_server, driver};
+use smol_transports::{Protocol, Transport, create_connection, create_server, driver, spawn};
 use socket2::SockRef;
 
 use crate::common::{
@@ -504,6 +505,77 @@ fn threads_are_configured_once() {
             for client in clients {
                 client.await;
             }
+        });
+    });
+}
+
+#[test]
+fn a_spawned_future_runs_beside_the_transports() {
+    guard(async {
+        let (sender, threads) = mpsc::channel();
+        let note = move || sender.send(thread::current().id()).unwrap();
+        let (near, mut far) = tcp_pair();
+        let protocol = Recorder::new(&Log::default()).on_data(move |transport, _| {
+            let (its, note) = (transport.clone(), note.clone());
+            note();
+            spawn(async move {
+                note();
+                let (near, far) = tcp_pair();
+                drop(far);
+                connected(Echo, near).await;
+                note();
+                its.write("second");
+            })
+            .detach();
+            transport.write("first ");
+        });
+        let (_, running) = connected(protocol, near).spawn();
+        far.write_all(b"?").unwrap();
+        assert_eq!(read_exact(&far, 12), b"first second");
+        let threads: HashSet<_> = threads.iter().take(3).collect();
+        assert_eq!(threads.len(), 1);
+        drop(running);
+    });
+}
+
+#[test]
+fn a_spawned_future_belongs_to_its_task() {
+    drive(async || {
+        assert_eq!(spawn(async { thread::current().id() }).await, thread::current().id());
+        let panicking = spawn(async { resume_unwind(Box::new("a panic")) });
+        let payload = future::FutureExt::catch_unwind(AssertUnwindSafe(panicking)).await.unwrap_err();
+        assert_eq!(payload.downcast_ref(), Some(&"a panic"));
+        let (sender, dropped) = async_channel::bounded::<()>(1);
+        drop(spawn(async move {
+            future::pending::<()>().await;
+            drop(sender);
+        }));
+        assert!(dropped.recv().await.is_err());
+    });
+}
+
+/// Notes the thread of each client.
+struct Where(mpsc::Sender<thread::ThreadId>);
+
+impl Protocol for Where {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.0.send(thread::current().id()).unwrap();
+        transport.write(data);
+    }
+}
+
+#[test]
+fn clients_of_a_server_are_spread_over_the_threads() {
+    isolated("driver::clients_of_a_server_are_spread_over_the_threads", || {
+        driver::configure().threads(3).start().unwrap();
+        guard(async {
+            let (sender, threads) = mpsc::channel();
+            let server = create_server(move || Where(sender.clone()), ANY).await.unwrap();
+            let address = server.local_addr().unwrap();
+            server.spawn().1.detach();
+            blocking(move || (0..12).for_each(|_| assert_eq!(ping(&mut client(address), b"where"), b"where"))).await;
+            let threads: HashSet<_> = threads.try_iter().collect();
+            assert_eq!(threads.len(), 3);
         });
     });
 }
