@@ -5,8 +5,8 @@
 //! says goodbye and ends it.
 //!
 //! Look at `Room::say` and `connection_lost` first: the room keeps the handle of each member, and handles can be written
-//! to from everywhere. Whoever does not read what is said is dropped when 64 KiB wait, so one member costs the others
-//! neither time nor memory. A line has at most 1024 bytes.
+//! to from everywhere. Whoever does not read what is said is dropped when 64 KiB wait (`max_write_buffer`), so one member
+//! costs the others neither time nor memory. A line has at most 1024 bytes; an hour of silence ends a visit.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use smol_transports::{Protocol, Transport, WriteLimits, Written, create_server};
+use smol_transports::{CreateServer, Protocol, Transport, create_server};
 
 mod shared;
 
@@ -27,6 +27,10 @@ const LONGEST_LINE: usize = 1024;
 const LONGEST_NAME: usize = 32;
 /// Bytes that may wait for one member.
 const PATIENCE: usize = 64 * 1024;
+/// Time for a member that says nothing.
+const SILENCE: Duration = Duration::from_secs(3600);
+/// Members by each way; more wait at the door.
+const MOST_MEMBERS: usize = 1000;
 /// Time for the last words to be read.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -39,10 +43,8 @@ impl Room {
     fn say(&self, speaker: &str, text: String) {
         let text = Bytes::from(text);
         for (_, member) in self.0.iter().filter(|(name, _)| *name != speaker) {
-            if member.write_bytes(text.clone()) == Written::Full {
-                // Its `connection_lost` will say goodbye to the others.
-                member.fail(io::Error::other("reads too slowly"));
-            }
+            // Who does not read is lost by that; its `connection_lost` will say goodbye to the others.
+            member.write_bytes(text.clone());
         }
     }
 }
@@ -124,19 +126,27 @@ fn printable(line: &[u8]) -> String {
     line.chars().filter(|character| !character.is_control()).collect::<String>().trim().to_owned()
 }
 
+/// What holds for all members, whichever way they come.
+fn bounded<F>(server: CreateServer<F>) -> CreateServer<F> {
+    server
+        .max_connections(MOST_MEMBERS)
+        .max_write_buffer(PATIENCE)
+        .read_timeout(SILENCE)
+        .close_timeout(GOODBYE)
+        .keep_alive(true)
+}
+
 async fn run([address, path]: [String; 2], interrupt: Interrupt) -> io::Result<()> {
     let room = Arc::new(Mutex::new(Room::default()));
     let its = room.clone();
     let member = move || Member { room: its.clone(), line: Vec::new(), name: None };
-    let limits = WriteLimits::high(PATIENCE);
 
-    let tcp = create_server(member.clone(), address).write_limits(limits).close_timeout(GOODBYE).await?;
+    let tcp = bounded(create_server(member.clone(), address)).await?;
     let mut places = tcp.sockets();
     let mut servers = vec![tcp.spawn()];
     #[cfg(unix)]
     {
-        let unix = smol_transports::create_unix_server(member, path);
-        let unix = unix.write_limits(limits).close_timeout(GOODBYE).await?;
+        let unix = bounded(smol_transports::create_unix_server(member, path)).await?;
         places.extend(unix.sockets());
         servers.push(unix.spawn());
     }

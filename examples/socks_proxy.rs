@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use smol::{Task, Timer};
-use smol_transports::{Addr, OnEof, Protocol, Transport, create_connection, create_server};
+use smol_transports::{Addr, OnEof, Protocol, Transport, create_connection, create_server, spawn};
 
 mod shared;
 
@@ -28,7 +28,14 @@ const USAGE: &str = "usage: socks_proxy [ADDRESS]; 127.0.0.1:1080 by default";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time for the last bytes to be read.
 const LAST_BYTES: Duration = Duration::from_secs(60);
+/// Time without a byte in either direction.
+const SILENCE: Duration = Duration::from_secs(3600);
+/// Clients at a time; more wait. Each takes two descriptors.
+const MOST_CLIENTS: usize = 500;
+/// Time at the end of the program.
+const GOODBYE: Duration = Duration::from_secs(2);
 
+// ANCHOR: relay
 /// One side of a connection through the proxy. Whoever drops it closes the other side.
 struct Relay {
     peer: Transport,
@@ -68,6 +75,7 @@ impl Drop for Relay {
         self.peer.close();
     }
 }
+// ANCHOR_END: relay
 
 /// A client that has not yet said where it wants to go.
 struct Client {
@@ -81,7 +89,7 @@ struct Client {
 impl Protocol for Client {
     fn connection_made(&mut self, transport: &Transport) {
         let transport = transport.clone();
-        self.deadline = Some(smol::spawn(async move {
+        self.deadline = Some(spawn(async move {
             Timer::after(PATIENCE).await;
             transport.abort();
         }));
@@ -112,14 +120,17 @@ impl Client {
         }
         let Some((target, length)) = request(&self.received)? else { return Ok(()) };
         let early = self.received.split_off(length);
+        self.deadline = None;
+        // ANCHOR: start
         // Nothing more is wanted until it is known who gets it.
         transport.pause_reading();
-        self.deadline = None;
-        self.connecting = Some(smol::spawn(connect(transport.clone(), target, early)));
+        self.connecting = Some(spawn(connect(transport.clone(), target, early)));
+        // ANCHOR_END: start
         Ok(())
     }
 }
 
+// ANCHOR: connect
 /// Does nothing until it is replaced.
 struct Opening;
 
@@ -127,8 +138,8 @@ impl Protocol for Opening {}
 
 /// Connects, and couples the client with what it is connected to.
 async fn connect(client: Transport, target: Target, early: Vec<u8>) {
-    let opening = create_connection(Opening, target).connect_timeout(PATIENCE).close_timeout(LAST_BYTES);
-    let opening = match opening.await {
+    let opening = create_connection(Opening, target).connect_timeout(PATIENCE);
+    let opening = match opening.close_timeout(LAST_BYTES).idle_timeout(SILENCE).await {
         Ok(opening) => opening,
         Err(err) => {
             client.write(reply(code(&err), None));
@@ -146,6 +157,7 @@ async fn connect(client: Transport, target: Target, early: Vec<u8>) {
     client.resume_reading();
     opened.spawn().1.detach();
 }
+// ANCHOR_END: connect
 
 /// RFC 1928
 const NO_AUTHENTICATION: u8 = 0;
@@ -213,13 +225,13 @@ fn code(err: &io::Error) -> u8 {
 }
 
 async fn run([address]: [String; 1], interrupt: Interrupt) -> io::Result<()> {
-    let server = create_server(Client::new, address).close_timeout(LAST_BYTES).await?;
+    let server = create_server(Client::new, address).max_connections(MOST_CLIENTS);
+    let server = server.close_timeout(LAST_BYTES).idle_timeout(SILENCE).await?;
     println!("listening on {}", server.local_addr()?);
     let (handle, serving) = server.spawn();
 
     interrupt.wait().await?;
-    handle.close();
-    handle.abort_clients();
+    handle.shutdown(GOODBYE).await;
     serving.await
 }
 

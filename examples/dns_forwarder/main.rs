@@ -22,7 +22,7 @@ use smol::future::FutureExt;
 use smol::lock::Semaphore;
 use smol_transports::{
     Addr, DatagramProtocol, DatagramTransport, OnEof, Protocol, Transport, create_connection, create_datagram_endpoint,
-    create_server,
+    create_server, spawn,
 };
 
 mod message;
@@ -39,6 +39,9 @@ const MOST_QUESTIONS: usize = 1000;
 /// Datagrams sent for one question, one after another.
 const TRIES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(1);
+/// TCP clients at a time, more wait; and how long one may be silent, longer than a question may be open.
+const MOST_CLIENTS: usize = 100;
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// What both faces share.
 struct Core {
@@ -53,7 +56,7 @@ impl Core {
         let Some(query) = Message::from_octets(query).ok().filter(|query| !query.header().qr()) else { return };
         let core = self.clone();
         let slot = self.free.try_acquire_arc();
-        smol::spawn(async move {
+        spawn(async move {
             let answer = match slot {
                 Some(_slot) => core.answer(&query).await,
                 None => failure(&query, Rcode::SERVFAIL),
@@ -226,7 +229,7 @@ async fn run([address, server]: [String; 2], interrupt: Interrupt) -> io::Result
     let core = Arc::new(Core { server, free: Arc::new(Semaphore::new(MOST_QUESTIONS)) });
     let its = core.clone();
     let face = move || TcpFace { core: its.clone(), frames: Frames::default(), open: None };
-    let tcp = create_server(face, address).await?;
+    let tcp = create_server(face, address).max_connections(MOST_CLIENTS).idle_timeout(SILENCE).await?;
     // The same port for both, also if the system has chosen it.
     let address = tcp.local_addr()?;
     let udp = create_datagram_endpoint(UdpFace(core)).local_addr(address).await?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use httparse::{EMPTY_HEADER, Request, Status};
 use smol::{Task, Timer};
-use smol_transports::{Protocol, Transport, WriteLimits, create_server};
+use smol_transports::{Protocol, Transport, WriteLimits, create_server, spawn};
 
 mod answer;
 #[path = "../shared/mod.rs"]
@@ -28,8 +28,12 @@ const USAGE: &str = "usage: http_files [DIRECTORY [ADDRESS]]; . and 127.0.0.1:80
 
 /// Bytes of a request; a longer one is refused.
 const LONGEST_REQUEST: usize = 16 * 1024;
-/// Time for a request to arrive whole, and for a client to go after the last answer.
+/// Time for a request to arrive whole, for a client to go after the last answer, and for all to go at the end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time without a request or a byte of an answer.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Clients at a time; more wait. Half of the descriptors that a process usually has are left for files.
+const MOST_CLIENTS: usize = 500;
 
 struct Http {
     root: Arc<Path>,
@@ -104,10 +108,10 @@ impl Http {
     }
 }
 
-/// What is buffered is still sent then, however long that takes.
+/// What is buffered is still sent then, as long as the client takes some of it from time to time.
 fn close_later(transport: &Transport) -> Task<()> {
     let transport = transport.clone();
-    smol::spawn(async move {
+    spawn(async move {
         Timer::after(PATIENCE).await;
         transport.close();
     })
@@ -118,7 +122,11 @@ async fn run([directory, address]: [String; 2], interrupt: Interrupt) -> io::Res
     let name = root.display().to_string();
     // The heads of answers wait behind files that are being sent: few of them mean few open files.
     let limits = WriteLimits::high(4096);
-    let server = create_server(move || Http::new(root.clone()), address).write_limits(limits).await?;
+    let server = create_server(move || Http::new(root.clone()), address)
+        .write_limits(limits)
+        .max_connections(MOST_CLIENTS)
+        .idle_timeout(SILENCE)
+        .await?;
     println!("serving {name} at http://{}/", server.local_addr()?);
     let (handle, serving) = server.spawn();
 
@@ -126,11 +134,8 @@ async fn run([directory, address]: [String; 2], interrupt: Interrupt) -> io::Res
     println!("stopping");
     handle.close();
     handle.close_clients();
-    let too_late = async {
-        Timer::after(PATIENCE).await;
-        Ok(())
-    };
-    smol::future::or(serving, too_late).await
+    handle.shutdown(PATIENCE).await;
+    serving.await
 }
 
 fn main() -> ExitCode {

@@ -32,6 +32,11 @@ const LONGEST_COMMAND: usize = 1024 * 1024;
 const LONGEST_LINE: usize = 16 * 1024;
 /// Words of a command.
 const MOST_WORDS: usize = 1024;
+/// Clients at a time; more wait.
+const MOST_CLIENTS: usize = 10_000;
+/// Time for a client that takes none of its answers, and for the last ones at the end.
+const STALL: Duration = Duration::from_secs(60);
+const GOODBYE: Duration = Duration::from_secs(2);
 
 struct Client {
     store: Arc<Mutex<Store>>,
@@ -206,13 +211,19 @@ async fn run([address]: [String; 1], interrupt: Interrupt) -> io::Result<()> {
             swept.lock().expect("no command panics").sweep();
         }
     });
-    let server = create_server(move || Client { store: store.clone(), received: Vec::new() }, address).await?;
+    // A client may be silent for as long as it likes, but not be dead.
+    let server = create_server(move || Client { store: store.clone(), received: Vec::new() }, address)
+        .max_connections(MOST_CLIENTS)
+        .write_timeout(STALL)
+        .keep_alive(true)
+        .await?;
     println!("listening on {}", server.local_addr()?);
     let (handle, serving) = server.spawn();
 
     interrupt.wait().await?;
     handle.close();
-    handle.abort_clients();
+    handle.close_clients();
+    handle.shutdown(GOODBYE).await;
     serving.await
 }
 

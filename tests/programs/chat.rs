@@ -133,14 +133,17 @@ fn who_reads_too_slowly_is_dropped() {
     let mut rounds = 0;
     loop {
         writeln!(ann.get_mut(), "{text}").expect("sent");
-        match line(&mut bob).as_str() {
-            "* slow has left: reads too slowly" => break,
-            heard => assert_eq!(heard, format!("ann: {text}")),
+        let heard = line(&mut bob);
+        if heard.starts_with("* slow has left: ")
+            && heard.ends_with(" bytes wait to be sent, more than the limit of 65536")
+        {
+            break;
         }
+        assert_eq!(heard, format!("ann: {text}"));
         rounds += 1;
         assert!(rounds < 100_000, "the slow one is still there");
     }
-    assert_eq!(line(&mut ann), "* slow has left: reads too slowly");
+    assert!(line(&mut ann).starts_with("* slow has left: "));
 }
 
 #[test]
