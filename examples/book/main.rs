@@ -19,6 +19,7 @@ mod datagrams;
 mod echo;
 mod flow;
 mod life;
+mod limits;
 mod pitfalls;
 mod sockets;
 mod stop;
@@ -47,6 +48,7 @@ const PROGRAMS: &[(&str, Program)] = &[
     #[cfg(feature = "tls")]
     ("tls", tls::main),
     ("stop", stop::main),
+    ("limits", limits::main),
     ("actor", actor::main),
     ("threads", threads::main),
     ("tokio", tokio::main),

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use smol::{Timer, future};
 use smol_transports::{Protocol, ServerHandle, Transport, create_server};
 
 /// A visitor who may stay as long as it likes.
@@ -26,12 +25,14 @@ pub fn main() -> io::Result<()> {
     let address = super::arguments().next().unwrap_or_else(|| "127.0.0.1:8888".to_owned());
     let asked_to_stop = stop_signal()?;
     smol::block_on(async {
-        let server = create_server(|| Visit, address).close_timeout(Duration::from_secs(10)).await?;
+        let server = create_server(|| Visit, address).await?;
         println!("serving on {}", server.local_addr()?);
         let (handle, serving) = server.spawn();
+
         asked_to_stop.await?;
         println!("stopping");
-        stop(&handle, Duration::from_secs(5)).await;
+        let aborted = handle.shutdown(Duration::from_secs(10)).await;
+        println!("clients that had to be aborted: {aborted}");
         serving.await
     })
 }
@@ -51,29 +52,18 @@ fn stop_signal() -> io::Result<impl Future<Output = io::Result<()>>> {
 
 #[cfg(not(unix))]
 fn stop_signal() -> io::Result<impl Future<Output = io::Result<()>>> {
-    Ok(future::pending())
+    Ok(smol::future::pending())
 }
 
-// ANCHOR: stop
-/// Stops a server: first kindly, and after a while not.
-async fn stop(handle: &ServerHandle, patience: Duration) {
-    // From here on nobody can connect. Those who are connected do not notice.
+// ANCHOR: at_once
+/// Ends a server whose clients only wait for news: what is buffered for them is sent, and nothing is waited for besides.
+async fn stop_at_once(handle: &ServerHandle, limit: Duration) -> usize {
+    // First the door, so that nobody comes in between.
     handle.close();
-    // What is buffered for them is still sent.
     handle.close_clients();
-    or_after(patience, handle.wait_closed(), || handle.abort_clients()).await;
+    handle.shutdown(limit).await
 }
-
-/// Waits for `end`, and does something about it if it takes too long.
-async fn or_after(patience: Duration, end: impl Future<Output = ()>, act: impl FnOnce()) {
-    let late = async {
-        Timer::after(patience).await;
-        act();
-        future::pending().await
-    };
-    future::or(end, late).await;
-}
-// ANCHOR_END: stop
+// ANCHOR_END: at_once
 
 #[cfg(test)]
 mod tests {
@@ -91,31 +81,40 @@ mod tests {
         }
     }
 
-    #[test]
-    fn clients_get_what_was_buffered_for_them() {
+    /// Runs a server on a free port, with a client that has received so many bytes, up to an end that is asked for.
+    fn end<P: Protocol + Send + 'static>(
+        protocol: fn() -> P,
+        greeting: usize,
+        end: impl AsyncFnOnce(ServerHandle) -> usize,
+    ) -> (usize, TcpStream) {
         smol::block_on(async {
-            let server = create_server(|| Visit, "127.0.0.1:0").await?;
+            let server = create_server(protocol, "127.0.0.1:0").await?;
             let mut client = TcpStream::connect(server.local_addr()?)?;
             let (handle, serving) = server.spawn();
-            let mut welcome = [0; 8];
-            client.read_exact(&mut welcome)?;
-            stop(&handle, Duration::from_secs(60)).await;
-            assert_eq!(client.read(&mut [0])?, 0);
-            serving.await
+            client.read_exact(&mut vec![0; greeting])?;
+            let aborted = end(handle).await;
+            serving.await?;
+            io::Result::Ok((aborted, client))
         })
-        .unwrap();
+        .unwrap()
+    }
+
+    #[test]
+    fn a_client_may_stay_for_half_of_the_time() {
+        let (aborted, mut client) = end(|| Visit, 8, async |handle| handle.shutdown(Duration::from_millis(100)).await);
+        assert_eq!((aborted, client.read(&mut [0]).unwrap()), (0, 0));
+    }
+
+    #[test]
+    fn clients_get_what_was_buffered_for_them() {
+        let (aborted, mut client) =
+            end(|| Visit, 8, async |handle| stop_at_once(&handle, Duration::from_secs(60)).await);
+        assert_eq!((aborted, client.read(&mut [0]).unwrap()), (0, 0));
     }
 
     #[test]
     fn one_that_does_not_read_is_not_waited_for() {
-        smol::block_on(async {
-            let server = create_server(|| Pour, "127.0.0.1:0").await?;
-            let mut client = TcpStream::connect(server.local_addr()?)?;
-            let (handle, serving) = server.spawn();
-            client.read_exact(&mut [0])?;
-            stop(&handle, Duration::from_millis(1)).await;
-            serving.await
-        })
-        .unwrap();
+        let (aborted, _client) = end(|| Pour, 1, async |handle| stop_at_once(&handle, Duration::from_millis(1)).await);
+        assert_eq!(aborted, 1);
     }
 }
