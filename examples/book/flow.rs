@@ -54,6 +54,40 @@ impl Protocol for Hasty {
 }
 // ANCHOR_END: hasty
 
+// ANCHOR: generous
+/// Answers each byte with a block: a few bytes ask for more than fits into any buffer.
+#[derive(Default)]
+struct Generous {
+    /// Questions that have arrived and are not answered yet.
+    open: usize,
+}
+
+impl Generous {
+    fn go_on(&mut self, transport: &Transport) {
+        while self.open > 0 && !transport.is_writing_paused() {
+            self.open -= 1;
+            transport.write(BLOCK);
+        }
+    }
+}
+
+impl Protocol for Generous {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.open += data.len();
+        self.go_on(transport);
+    }
+
+    fn pause_writing(&mut self, transport: &Transport) {
+        transport.pause_reading();
+    }
+
+    fn resume_writing(&mut self, transport: &Transport) {
+        transport.resume_reading();
+        self.go_on(transport);
+    }
+}
+// ANCHOR_END: generous
+
 // ANCHOR: watch
 /// What waits in the buffer, at each step, while a reader takes 4 KiB in each step.
 fn watch(protocol: impl StreamProtocol<Transport>) -> Vec<usize> {
@@ -112,6 +146,8 @@ const fn y(size: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use smol_transports::testing::finish;
+
     use super::*;
 
     #[test]
@@ -124,6 +160,22 @@ mod tests {
     #[test]
     fn the_hasty_one_keeps_all_in_memory() {
         assert_eq!(watch(Hasty { blocks: 1000 })[0], 1000 * BLOCK.len());
+    }
+
+    #[test]
+    fn a_generous_one_is_not_abused() {
+        let (mut connection, peer) = Memory::new(Generous::default()).room(0).connect();
+        peer.feed([0; 1000]);
+        peer.feed([0; 1000]);
+        peer.feed_eof();
+        assert!(poll(&mut connection).is_pending());
+        assert!(connection.transport().write_buffer_size() <= 64 * KIB + BLOCK.len());
+        assert_eq!(connection.protocol().open, 1000 - 17);
+
+        // All is answered, though the client has finished asking meanwhile.
+        peer.set_room(usize::MAX);
+        finish(connection);
+        assert_eq!(peer.take_written().len(), 2000 * BLOCK.len());
     }
 
     #[test]

@@ -28,9 +28,13 @@ struct Lines {
 impl Protocol for Lines {
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
         self.rest.extend_from_slice(data);
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            self.lines.push(String::from_utf8_lossy(&line[..end]).into_owned());
+        let received = std::mem::take(&mut self.rest);
+        for line in received.split_inclusive(|byte| *byte == b'\n') {
+            match line.strip_suffix(b"\n") {
+                Some(line) => self.lines.push(String::from_utf8_lossy(line).into_owned()),
+                // It is not complete: the next piece goes on with it.
+                None => self.rest = line.to_vec(),
+            }
         }
     }
 }

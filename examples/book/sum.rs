@@ -11,24 +11,29 @@ const LONGEST: usize = 1000;
 #[derive(Default)]
 struct Sum {
     /// What has arrived of a line that is not complete.
-    line: Vec<u8>,
+    rest: Vec<u8>,
 }
 
 impl Protocol for Sum {
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-        self.line.extend_from_slice(data);
-        while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.line.drain(..=end).collect();
-            transport.write(answer(&line));
-        }
-        if self.line.len() > LONGEST {
-            transport.write("error: the line is too long\n");
-            transport.close();
+        self.rest.extend_from_slice(data);
+        let received = std::mem::take(&mut self.rest);
+        for line in received.split_inclusive(|byte| *byte == b'\n') {
+            if line.len() > LONGEST {
+                transport.write("error: the line is too long\n");
+                // The callback goes on after this, so the lines behind it are left alone here.
+                return transport.close();
+            }
+            if line.ends_with(b"\n") {
+                transport.write(answer(line));
+            } else {
+                self.rest = line.to_vec();
+            }
         }
     }
 
     fn eof_received(&mut self, transport: &Transport) -> OnEof {
-        if !self.line.is_empty() {
+        if !self.rest.is_empty() {
             transport.write("error: the last line has no end\n");
         }
         OnEof::Close
@@ -119,6 +124,26 @@ mod tests {
     }
     // ANCHOR_END: end
 
+    #[test]
+    fn a_long_line_is_refused_wherever_it_is_cut() {
+        let input = format!("1 2\n{}\n3 4\n", "1".repeat(LONGEST + 1));
+        for cut in 0..input.len() {
+            let (connection, peer) = Memory::new(Sum::default()).connect();
+            peer.feed(&input.as_bytes()[..cut]);
+            peer.feed(&input.as_bytes()[cut..]);
+            let _protocol: Sum = finish(connection);
+            assert_eq!(peer.take_written(), b"3\nerror: the line is too long\n", "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_piece_may_hold_thousands_of_lines() {
+        let (mut connection, peer) = Memory::new(Sum::default()).connect();
+        peer.feed("1\n".repeat(100_000));
+        assert!(poll(&mut connection).is_pending());
+        assert_eq!(peer.take_written(), "1\n".repeat(100_000).as_bytes());
+    }
+
     // ANCHOR: room
     #[test]
     fn a_client_that_does_not_read_is_not_read_from() {
@@ -170,7 +195,9 @@ mod tests {
 
         fn data_received(&mut self, transport: &Transport, data: &[u8]) {
             self.answers += std::str::from_utf8(data).unwrap();
-            self.ask(transport);
+            if self.answers.ends_with('\n') {
+                self.ask(transport);
+            }
         }
     }
 
