@@ -156,9 +156,13 @@ impl Check {
         }
     }
 
-    /// Each anchor in the programs has one begin, one end, something between, and a chapter that shows it.
+    /// Each anchor in the programs, and in other files that are shown, has one begin, one end, something between, and a
+    /// chapter that shows it.
     fn anchors(&mut self, programs: &Path) {
-        for file in files(programs) {
+        let mut all: BTreeSet<_> = self.includes.iter().map(|(file, _, _)| file.clone()).collect();
+        all.retain(|file| file.is_file());
+        all.extend(files(programs));
+        for file in all {
             let text = fs::read_to_string(&file).unwrap();
             for (anchor, lines) in anchors(&text) {
                 let used = self.includes.iter().any(|(path, name, _)| *path == file && name.as_deref() == Some(anchor));
