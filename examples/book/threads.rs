@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io;
 
 use smol::Executor;
-use smol_transports::{Protocol, Transport, create_connection, create_server};
+use smol_transports::{Protocol, Transport, create_connection, create_server, spawn};
 
 // ANCHOR: slow
 /// Answers each piece with a number that takes long to work out.
@@ -13,7 +13,7 @@ struct Slow;
 impl Protocol for Slow {
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         let (transport, data) = (transport.clone(), data.to_vec());
-        smol::spawn(async move {
+        spawn(async move {
             let number = smol::unblock(move || work_out(&data)).await;
             transport.write(format!("{number}\n"));
         })

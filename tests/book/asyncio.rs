@@ -27,7 +27,8 @@ const MORE: &str = "create_connection create_server create_datagram_endpoint cre
     connect_accepted_socket connect_read_pipe connect_write_pipe subprocess_exec subprocess_shell sendfile start_tls \
     peername sockname socket compression cipher peercert sslcontext ssl_object pipe subprocess \
     happy_eyeballs_delay interleave all_errors ssl_handshake_timeout ssl_shutdown_timeout keep_alive cleanup_socket \
-    close_clients abort_clients reuse_address reuse_port allow_broadcast backlog start_serving local_addr remote_addr";
+    close_clients abort_clients reuse_address reuse_port allow_broadcast backlog start_serving local_addr remote_addr \
+    create_task call_later call_soon call_soon_threadsafe run_in_executor create_future add_signal_handler";
 
 #[test]
 fn the_server_in_python_answers_our_client() {
@@ -85,7 +86,7 @@ fn names(text: &str, name: &str) -> bool {
 }
 
 /// A python3 that runs; says so if there is none.
-fn python() -> Option<&'static str> {
+pub(crate) fn python() -> Option<&'static str> {
     let runs = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
     if !runs {
         println!("skipped: there is no python3");
