@@ -148,6 +148,8 @@ impl Session {
         while !data.is_empty() && connection.read_tls(&mut data)? > 0 {
             self.finished |= process(connection, sink, &mut self.plain)?;
         }
+        // Only when it reads does rustls give back the room that large records have taken.
+        let _ = connection.read_tls(&mut Nothing);
         Ok(())
     }
 
@@ -267,6 +269,15 @@ impl AsyncWrite for Wire {
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Nothing to be read for now.
+struct Nothing;
+
+impl Read for Nothing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
 }
 

@@ -1,13 +1,14 @@
-//! What hostile peers cost: hardly any processor time, no descriptor, and no more time than the limit allows.
+//! What connections cost: processor time and descriptors with hostile peers, memory in a pause and at rest.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, LazyLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_rustls::rustls::version::TLS13;
-use futures_rustls::rustls::{ClientConnection, StreamOwned};
+use futures_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::common::{CERTIFICATES, Served, serve, server};
 use super::hostile::{CLOSE_NOTIFY, HALF_A_RECORD, OVERSIZE};
@@ -32,11 +33,16 @@ fn used() -> u64 {
     tasks.sum()
 }
 
-/// A stream over TLS 1.3 to an echoing server, after the handshake.
-fn shaken(stream: &TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
-    let config = Arc::new(CERTIFICATES.client_config(&[&TLS13]));
-    let connection = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(connection, stream.try_clone().unwrap());
+/// A stream over TLS 1.3 whose handshake is done with the first bytes.
+fn stream(socket: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| Arc::new(CERTIFICATES.client_config(&[&TLS13])));
+    let connection = ClientConnection::new(CONFIG.clone(), "localhost".try_into().unwrap()).unwrap();
+    StreamOwned::new(connection, socket)
+}
+
+/// A stream to an echoing server, after the handshake.
+fn shaken(socket: &TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut stream = stream(socket.try_clone().unwrap());
     stream.write_all(b"hello").unwrap();
     assert_eq!(read_exact(&mut stream, 5), b"hello");
     stream
@@ -130,4 +136,90 @@ fn hostile_peers_cost_next_to_nothing() {
 /// Connections that were made and have ended.
 fn lost(served: &Served) -> usize {
     served.log.calls().iter().filter(|call| matches!(call, Call::Lost(_))).count()
+}
+
+/// Memory of this process, in KiB.
+fn memory() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn a_paused_connection_keeps_little() {
+    const SIZE: usize = 1 << 30;
+    isolated("tls::cost::a_paused_connection_keeps_little", || {
+        guard(async {
+            let (sender, transports) = async_channel::unbounded();
+            let served = serve(server(), move |log| {
+                let sender = sender.clone();
+                Recorder::counting(log).on_data(move |transport, _| {
+                    transport.pause_reading();
+                    let _ = sender.try_send((transport.clone(), memory()));
+                })
+            });
+            let served = served.await;
+            let addr = served.addr;
+            let (progress, stalls) = async_channel::unbounded();
+            thread::spawn(move || offer(addr, SIZE, &progress));
+            let (transport, before) = transports.recv().await.unwrap();
+            let sent = stalls.recv().await.unwrap();
+            // What the system holds on both sides, and no more than one turn of reading here.
+            assert!(sent < SIZE / 8, "{sent} bytes were taken from a peer that is not read");
+            assert!(served.log.bytes() <= 512 << 10, "{} bytes delivered", served.log.bytes());
+            let growth = memory().saturating_sub(before);
+            assert!(growth < 1024, "{growth} KiB more memory");
+            println!("{sent} bytes were taken, {growth} KiB more memory");
+            transport.abort();
+        });
+    });
+}
+
+/// Sends `size` bytes, or as many as are taken; then waits for the end of the connection.
+fn offer(addr: SocketAddr, size: usize, progress: &async_channel::Sender<usize>) {
+    let mut stream = stream(common::client(addr));
+    let impatient = Some(Duration::from_millis(300));
+    stream.sock.set_read_timeout(impatient).unwrap();
+    stream.sock.set_write_timeout(impatient).unwrap();
+    let mut sent = 0;
+    while sent < size && stream.write_all(&[1; 16 << 10]).is_ok() {
+        sent += 16 << 10;
+    }
+    let _ = progress.send_blocking(sent);
+    stream.sock.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let _ = stream.sock.read_to_end(&mut Vec::new());
+}
+
+#[test]
+fn a_connection_at_rest_keeps_no_buffer() {
+    const CONNECTIONS: usize = 200;
+    isolated("tls::cost::a_connection_at_rest_keeps_no_buffer", || {
+        guard(async {
+            let served =
+                serve(server(), |log| Recorder::counting(log).on_data(|transport, data| transport.write(data)));
+            let served = served.await;
+            // The first connection starts threads and fills caches.
+            let mut streams = vec![exchange(served.addr).await];
+            let before = memory();
+            for _ in 0..CONNECTIONS {
+                streams.push(exchange(served.addr).await);
+            }
+            let each = (memory() - before) / CONNECTIONS;
+            println!("{each} KiB for both ends of a connection at rest");
+            // Two sessions, and the buffer for a record that rustls leaves at the other end. A second one is too much.
+            assert!(each <= 52, "{each} KiB for both ends of a connection at rest");
+        });
+    });
+}
+
+/// A connection over which much has gone in both directions.
+async fn exchange(addr: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
+    const SIZE: usize = 64 << 10;
+    blocking(move || {
+        let mut stream = stream(common::client(addr));
+        stream.write_all(&[1; SIZE]).unwrap();
+        stream.read_exact(&mut vec![0; SIZE]).unwrap();
+        stream
+    })
+    .await
 }

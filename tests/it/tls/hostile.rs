@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_rustls::rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use smol_transports::{Tls, create_connection};
 
-use super::common::{BOTH, CERTIFICATES, Served, client, serve, serve_echo, server};
+use super::common::{BOTH, CERTIFICATES, Served, client, serve_echo, server};
 use crate::common::{self, ANY, PATIENCE, blocking, guard, read_exact};
 use crate::recorder::{Call, Log, Recorder};
 
@@ -262,46 +262,5 @@ fn a_client_survives_servers_that_do_not_speak_tls() {
         let failed = failure_at(client().handshake_timeout(limit), |_| {}).await;
         assert_eq!(failed.kind(), ErrorKind::TimedOut);
         assert!(begun.elapsed() >= limit);
-    });
-}
-
-#[test]
-fn a_paused_connection_keeps_little() {
-    const SIZE: usize = 64 << 20;
-    guard(async {
-        let (sender, transports) = async_channel::unbounded();
-        let served = serve(server(), move |log| {
-            let sender = sender.clone();
-            Recorder::counting(log).on_data(move |transport, _| {
-                transport.pause_reading();
-                let _ = sender.try_send(transport.clone());
-            })
-        });
-        let served = served.await;
-        let addr = served.addr;
-        let (progress, stalls) = async_channel::unbounded();
-        thread::spawn(move || {
-            let socket = common::client(addr);
-            let impatient = Some(Duration::from_millis(300));
-            socket.set_read_timeout(impatient).unwrap();
-            socket.set_write_timeout(impatient).unwrap();
-            let config = Arc::new(CERTIFICATES.client_config(&BOTH));
-            let connection = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
-            let mut stream = StreamOwned::new(connection, socket);
-            let mut sent = 0;
-            while sent < SIZE && stream.write_all(&[1; 16 << 10]).is_ok() {
-                sent += 16 << 10;
-            }
-            let _ = progress.send_blocking(sent);
-            // The connection stays open until the test has looked at it.
-            stream.sock.set_read_timeout(Some(PATIENCE)).unwrap();
-            let _ = stream.sock.read_to_end(&mut Vec::new());
-        });
-        let transport = transports.recv().await.unwrap();
-        let sent = stalls.recv().await.unwrap();
-        // What the system holds on both sides, and no more than one turn of reading here.
-        assert!(sent < SIZE / 2, "{sent} bytes were taken from a peer that is not read");
-        assert!(served.log.bytes() <= 512 << 10, "{} bytes delivered", served.log.bytes());
-        transport.abort();
     });
 }
