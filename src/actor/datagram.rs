@@ -16,6 +16,7 @@ use crate::io::Flow;
 use crate::io::clock::Deadline;
 use crate::io::datagram::{DatagramHalves, DatagramSource, Received};
 use crate::message::DatagramEvent;
+use crate::state::bounds::late_close;
 use crate::state::lifecycle::Input;
 use crate::state::marks::Mark;
 use crate::stats;
@@ -199,7 +200,7 @@ impl DatagramActor {
             Stage::Alive => return Poll::Pending,
             Stage::Leaving | Stage::Ended if !told => return Poll::Pending,
             Stage::Flushing if !self.is_late(cx) => return Poll::Pending,
-            Stage::Flushing => self.mailbox.abort(Some(io::ErrorKind::TimedOut.into())),
+            Stage::Flushing => self.mailbox.abort(Some(late_close())),
             Stage::Leaving | Stage::Ended => {}
         }
         self.lose(receive);

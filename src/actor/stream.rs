@@ -19,7 +19,7 @@ use crate::io::clock::{Clock, Deadline};
 use crate::io::tls::wrap;
 use crate::io::{Endpoint, Halves};
 use crate::message::Event;
-use crate::state::bounds::Bounds;
+use crate::state::bounds::{Bounds, late_close};
 use crate::state::kind::Kind;
 use crate::state::limits::WriteLimits;
 use crate::stats;
@@ -235,7 +235,7 @@ impl StreamActor {
             Stage::Alive => return Poll::Pending,
             Stage::Ended => {}
             Stage::Flushing if !self.is_late(cx) => return Poll::Pending,
-            Stage::Flushing => self.mailbox.abort(Some(io::ErrorKind::TimedOut.into())),
+            Stage::Flushing => self.mailbox.abort(Some(late_close())),
             Stage::Leaving => ready!(self.poll_goodbye(cx)),
         }
         self.lose(receive);

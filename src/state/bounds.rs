@@ -82,6 +82,11 @@ impl Limit {
     }
 }
 
+/// The error of a transport that was closed and could not send the rest within its limit.
+pub(crate) fn late_close() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "what was buffered at close could not be sent in time")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
