@@ -7,13 +7,13 @@
 //!
 //! ```
 //! use futures_lite::StreamExt;
-//! use smol_transports::{Event, actor};
+//! use smol_transports::{Event, actor, spawn};
 //!
 //! # #[cfg(unix)]
 //! # smol::block_on(async {
 //! let (near, mut far) = std::os::unix::net::UnixStream::pair()?;
 //! let (transport, mut events, actor) = actor::open(near)?;
-//! let task = smol::spawn(actor);
+//! let task = spawn(actor);
 //!
 //! std::io::Write::write_all(&mut far, b"ping")?;
 //! drop(far);

@@ -8,6 +8,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 /// It is made from `"host:port"`, `(host, port)` or socket addresses, and a host name is looked up when it is used, on
 /// the thread pool of the `blocking` crate. An empty host means all interfaces, IPv6 and IPv4, for a server, and the
 /// loopback addresses for a client.
+///
+/// # Examples
+///
+/// ```
+/// use std::net::Ipv4Addr;
+/// use smol_transports::Address;
+///
+/// let _by_name = Address::from("example.org:80");
+/// let _the_same = Address::from(("example.org", 80));
+/// let _numeric = Address::from((Ipv4Addr::LOCALHOST, 80));
+/// let _all_interfaces = Address::from(":80");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address(Kind);
 

@@ -176,6 +176,10 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
     /// # Panics
     ///
     /// A panic of a callback is kept for whoever awaits the connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `f`; the connection can be polled on.
     pub async fn run_until<F: Future>(&mut self, f: F) -> F::Output {
         let mut f = pin!(f);
         future::poll_fn(|cx| {

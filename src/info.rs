@@ -192,6 +192,29 @@ impl PartialEq<SocketAddr> for Addr {
 ///
 /// It is asked from the socket once, when the transport is made, and survives the loss of the connection. Only what
 /// there is to know about TLS is added by an upgrade.
+///
+/// # Examples
+///
+/// ```
+/// use smol_transports::testing::Memory;
+/// use smol_transports::{Protocol, Transport};
+///
+/// /// Serves this machine only.
+/// struct Guarded;
+///
+/// impl Protocol for Guarded {
+///     fn connection_made(&mut self, transport: &Transport) {
+///         let peer = transport.extra_info().peername().and_then(|addr| addr.as_inet());
+///         if !peer.is_some_and(|addr| addr.ip().is_loopback()) {
+///             transport.abort();
+///         }
+///     }
+/// }
+///
+/// let from = |ip: [u8; 4]| Memory::new(Guarded).peername((ip, 9999)).connect().0;
+/// assert!(!from([127, 0, 0, 1]).transport().is_closing());
+/// assert!(from([192, 0, 2, 1]).transport().is_closing());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ExtraInfo {
     peername: Option<Addr>,

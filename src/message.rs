@@ -269,6 +269,34 @@ impl<C> fmt::Display for Closed<C> {
 impl<C: fmt::Debug> Error for Closed<C> {}
 
 /// What became of a write.
+///
+/// # Examples
+///
+/// A writer with much to say looks at it, and goes on when there is room again:
+///
+/// ```
+/// use smol_transports::testing::{Memory, poll};
+/// use smol_transports::{Protocol, Transport, Written};
+///
+/// struct Endless;
+///
+/// impl Protocol for Endless {
+///     fn connection_made(&mut self, transport: &Transport) {
+///         while transport.write([0; 1024]) == Written::Queued {}
+///     }
+///
+///     fn resume_writing(&mut self, transport: &Transport) {
+///         self.connection_made(transport);
+///     }
+/// }
+///
+/// let (mut connection, peer) = Memory::new(Endless).room(0).connect();
+/// assert_eq!(connection.transport().write_buffer_size(), 65 * 1024);
+///
+/// peer.set_room(60 * 1024);
+/// assert!(poll(&mut connection).is_pending());
+/// assert_eq!(connection.transport().write_buffer_size(), 65 * 1024);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Written {

@@ -255,7 +255,7 @@ pub trait DatagramProtocol {
     fn connection_lost(&mut self, exc: Option<io::Error>) {}
 }
 
-/// Marks a [`BufferedProtocol`] where a stream protocol is expected.
+/// Marks a [`BufferedProtocol`] where a stream protocol is expected: `create_connection(Buffered(protocol), addr)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "a mark around one value")]
 pub struct Buffered<P>(pub P);

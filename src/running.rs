@@ -87,6 +87,33 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
 /// # Dropping
 ///
 /// Dropping it ends the transport as `abort` does; [`detach`](Self::detach) lets it live.
+///
+/// # Examples
+///
+/// ```
+/// use smol_transports::{Protocol, Transport, connect_socket};
+///
+/// #[derive(Default)]
+/// struct Collect(Vec<u8>);
+///
+/// impl Protocol for Collect {
+///     fn data_received(&mut self, _: &Transport, data: &[u8]) {
+///         self.0.extend_from_slice(data);
+///     }
+/// }
+///
+/// # #[cfg(unix)]
+/// # smol::block_on(async {
+/// let (near, mut far) = std::os::unix::net::UnixStream::pair()?;
+/// let (transport, running) = connect_socket(Collect::default(), near).await?.spawn();
+/// std::io::Write::write_all(&mut far, b"hello")?;
+/// drop(far);
+/// assert_eq!(running.await.0, b"hello");
+/// assert!(transport.is_closing());
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "dropping it ends the transport; detach it to let it live"]
 #[derive(Debug)]
 pub struct Running<P> {

@@ -45,6 +45,35 @@ const TURN: usize = 32;
 /// # Dropping
 ///
 /// Dropping the server closes the listening sockets; what becomes of the clients depends on where they run.
+///
+/// # Examples
+///
+/// One client after the other, each run by hand:
+///
+/// ```
+/// use smol_transports::{Protocol, Transport, create_server};
+///
+/// #[derive(Default)]
+/// struct Count(usize);
+///
+/// impl Protocol for Count {
+///     fn data_received(&mut self, _: &Transport, data: &[u8]) {
+///         self.0 += data.len();
+///     }
+/// }
+///
+/// # smol::block_on(async {
+/// let mut server = create_server(Count::default, "127.0.0.1:0").await?;
+/// let mut client = std::net::TcpStream::connect(server.local_addr()?)?;
+/// std::io::Write::write_all(&mut client, b"hello")?;
+/// drop(client);
+///
+/// let count = server.accept().await?.await;
+/// assert_eq!(count.0, 5);
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "a server accepts only while it is polled"]
 pub struct Server<F> {
     factory: F,

@@ -171,6 +171,31 @@ impl Peer {
 }
 
 /// A clock that stands still until it is moved.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use smol_transports::Protocol;
+/// use smol_transports::testing::{Clock, Memory, finish, poll};
+///
+/// #[derive(Default)]
+/// struct Lost(Option<std::io::Error>);
+///
+/// impl Protocol for Lost {
+///     fn connection_lost(&mut self, exc: Option<std::io::Error>) {
+///         self.0 = exc;
+///     }
+/// }
+///
+/// let (clock, hour) = (Clock::new(), Duration::from_secs(3600));
+/// let (mut connection, _peer) = Memory::new(Lost::default()).clock(&clock).idle_timeout(hour).connect();
+/// clock.advance(hour - Duration::from_secs(1));
+/// assert!(poll(&mut connection).is_pending());
+///
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!(finish(connection).0.unwrap().kind(), std::io::ErrorKind::TimedOut);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<ManualClock>);
 

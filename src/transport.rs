@@ -38,6 +38,37 @@ pub(crate) trait Handle: 'static {
 /// once if nothing waits before it. Bytes that the system does not take wait in a buffer without limit: please stop
 /// when a write answers [`Written::Full`] or when `pause_writing` is called, and go on after `resume_writing` or
 /// [`drain`](Self::drain).
+///
+/// # Examples
+///
+/// A thread that has nothing to do with the connection writes to it:
+///
+/// ```
+/// use smol_transports::{Protocol, connect_socket};
+///
+/// struct Silent;
+///
+/// impl Protocol for Silent {}
+///
+/// # #[cfg(unix)]
+/// # smol::block_on(async {
+/// let (near, mut far) = std::os::unix::net::UnixStream::pair()?;
+/// let connection = connect_socket(Silent, near).await?;
+/// let transport = connection.transport().clone();
+/// let writer = std::thread::spawn(move || {
+///     transport.write("hello");
+///     transport.close();
+/// });
+/// connection.await;
+///
+/// let mut received = String::new();
+/// std::io::Read::read_to_string(&mut far, &mut received)?;
+/// assert_eq!(received, "hello");
+/// # writer.join().unwrap();
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "BaseTransport")]
 #[derive(Clone)]
 pub struct Transport {

@@ -100,7 +100,7 @@ pub fn open_write_pipe(fd: impl Into<OwnedFd>) -> io::Result<(WriteTransport, Ev
 ///
 /// # smol::block_on(async {
 /// let (transport, mut events, actor) = actor::open_process(Command::new("echo").arg("hello"))?;
-/// let task = smol::spawn(actor);
+/// let task = smol_transports::spawn(actor);
 /// let mut output = Vec::new();
 /// while let Some(event) = events.next().await {
 ///     if let ProcessEvent::PipeDataReceived(_, data) = event {
@@ -184,7 +184,7 @@ pub struct ProcessActor {
 /// let socket = UdpSocket::bind("127.0.0.1:0")?;
 /// let addr = socket.local_addr()?;
 /// let (transport, mut events, actor) = actor::open_datagram(socket)?;
-/// let task = smol::spawn(actor);
+/// let task = smol_transports::spawn(actor);
 ///
 /// UdpSocket::bind("127.0.0.1:0")?.send_to(b"ping", addr)?;
 /// while let Some(event) = events.next().await {

@@ -130,6 +130,10 @@ impl<P: DatagramProtocol> DatagramEndpoint<P> {
     /// # Panics
     ///
     /// A panic of a callback is kept for whoever awaits the endpoint.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `f`; the endpoint can be polled on.
     pub async fn run_until<F: Future>(&mut self, f: F) -> F::Output {
         let mut f = pin!(f);
         future::poll_fn(|cx| {

@@ -80,6 +80,10 @@ impl<P: SubprocessProtocol> Subprocess<P> {
     }
 
     /// Runs the child beside `f` until `f` is done; goes on with `f` alone if the child ends before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `f`; the child can be polled on.
     pub async fn run_until<F: Future>(&mut self, f: F) -> F::Output {
         let mut f = pin!(f);
         future::poll_fn(|cx| {

@@ -20,6 +20,27 @@ use crate::transport::{ReadTransport, WriteTransport};
 /// The handle of a child process: cheap to clone, usable from every thread, never blocking.
 ///
 /// It does not keep the child alive.
+///
+/// # Examples
+///
+/// ```
+/// use std::process::Command;
+/// use smol_transports::{SubprocessProtocol, subprocess_exec};
+///
+/// struct Ignore;
+///
+/// impl SubprocessProtocol for Ignore {}
+///
+/// # smol::block_on(async {
+/// let (child, running) = subprocess_exec(Ignore, Command::new("cat")).await?.spawn();
+/// assert_eq!(child.returncode(), None);
+/// child.terminate()?;
+/// running.await;
+/// assert_eq!(child.returncode(), Some(-15));
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct SubprocessTransport {
     pub(super) shared: Arc<Shared>,
