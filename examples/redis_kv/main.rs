@@ -6,7 +6,7 @@
 //!
 //! Look at `serve` first: commands come in pieces, or a thousand at once (pipelining), and a client that does not read
 //! its answers is not served on. So a client costs a bounded amount of memory, whatever it does. Values are `Bytes`: an
-//! answer shares them with the store.
+//! answer shares a large one with the store, and copies a small one.
 
 use std::io;
 use std::process::ExitCode;
@@ -32,6 +32,8 @@ const LONGEST_COMMAND: usize = 1024 * 1024;
 const LONGEST_LINE: usize = 16 * 1024;
 /// Words of a command.
 const MOST_WORDS: usize = 1024;
+/// Bytes of a value from which on copying it costs more than keeping count of who has it.
+const WORTH_SHARING: usize = 4096;
 /// Clients at a time; more wait.
 const MOST_CLIENTS: usize = 10_000;
 /// Time for a client that takes none of its answers, and for the last ones at the end.
@@ -149,6 +151,10 @@ impl Reply {
             Self::Error(text) => drop(transport.write(format!("-{text}\r\n"))),
             Self::Integer(number) => drop(transport.write(format!(":{number}\r\n"))),
             Self::Nil => drop(transport.write("$-1\r\n")),
+            Self::Bulk(value) if value.len() < WORTH_SHARING => {
+                let head = format!("${}\r\n", value.len());
+                transport.write_vectored([head.as_bytes(), &value, b"\r\n"]);
+            }
             Self::Bulk(value) => {
                 transport.write(format!("${}\r\n", value.len()));
                 transport.write_bytes(value);
