@@ -6,7 +6,7 @@ use std::thread;
 
 use smol::stream::StreamExt;
 use smol_transports::actor::{self, Events};
-use smol_transports::{Command, Event, Transport};
+use smol_transports::{Command, Event, Transport, spawn};
 
 // ANCHOR: conversation
 /// A conversation of two questions, as a loop that waits.
@@ -41,8 +41,8 @@ async fn next_line(events: &mut Events) -> io::Result<String> {
 // ANCHOR: main
 pub fn main() -> io::Result<()> {
     let (transport, events, actor) = actor::open(polite_peer()?)?;
-    // Somebody must poll the actor: here a task in the background.
-    let actor = smol::spawn(actor);
+    // Somebody must poll the actor: here a task where spawned transports run.
+    let actor = spawn(actor);
     let answers = smol::block_on(conversation(transport, events))?;
     smol::block_on(actor);
     answers.iter().for_each(|answer| print!("{answer}"));

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use smol_transports::testing::{Clock, Memory, Peer, finish, poll};
-use smol_transports::{Connection, CreateServer, Protocol, create_server};
+use smol_transports::testing::{Clock, Memory, finish, poll};
+use smol_transports::{CreateServer, Protocol, create_server};
 
 const KIB: usize = 1024;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -68,7 +68,7 @@ fn stuck(clock: &Clock) {
 /// One who takes a byte from time to time, and so never ends: only a limit of closing stops it.
 fn slow(clock: &Clock) {
     let memory = Memory::new(Guest).room(0).clock(clock).write_timeout(MINUTE).close_timeout(MINUTE);
-    let (mut connection, peer): (Connection<Guest>, Peer) = memory.connect();
+    let (mut connection, peer) = memory.connect();
     connection.transport().write("good bye, and thank you");
     connection.transport().close();
     while poll(&mut connection).is_pending() {

@@ -56,7 +56,7 @@ fn stop_signal() -> io::Result<impl Future<Output = io::Result<()>>> {
 }
 
 // ANCHOR: at_once
-/// Ends a server whose clients only wait for news: what is buffered for them is sent, and nothing is waited for besides.
+/// Ends a server whose clients only wait for news: what is buffered for them is sent, and that is all.
 async fn stop_at_once(handle: &ServerHandle, limit: Duration) -> usize {
     // First the door, so that nobody comes in between.
     handle.close();

@@ -69,8 +69,8 @@ pub fn main() -> io::Result<()> {
 mod tests {
     use std::time::Duration;
 
-    use smol_transports::testing::{Clock, Memory, Peer, converse, finish, poll};
-    use smol_transports::{Connection, WriteLimits};
+    use smol_transports::WriteLimits;
+    use smol_transports::testing::{Clock, Memory, converse, finish, poll};
 
     use super::*;
 
@@ -223,7 +223,7 @@ mod tests {
     fn closing_does_not_wait_for_ever() {
         let clock = Clock::new();
         let memory = Memory::new(Lost::default()).room(0).clock(&clock).close_timeout(Duration::from_secs(5));
-        let (mut connection, _peer): (Connection<Lost>, Peer) = memory.connect();
+        let (mut connection, _peer) = memory.connect();
         connection.transport().write("good bye");
         connection.transport().close();
         assert!(poll(&mut connection).is_pending());

@@ -33,8 +33,8 @@ const ARROWS: [(&str, &str, &str, i32, i32); 12] = [
     ("PeerEof", "Ended", "M150 349 Q155 460 290 470", 190, 420),
     ("HungUp", "Closing", "M524 320 H470", 474, 292),
     ("HungUp", "Ended", "M610 340 Q605 460 470 470", 520, 420),
-    ("Closing", "Ended", "M380 363 V454", 390, 420),
-    ("Ended", "Lost", "M380 502 V566", 390, 540),
+    ("Closing", "Ended", "M380 364 V447", 390, 420),
+    ("Ended", "Lost", "M380 509 V566", 390, 540),
 ];
 
 #[test]
