@@ -28,8 +28,20 @@ pub(crate) struct Plan {
     /// Of one run.
     pub(crate) time: Duration,
     pub(crate) pins: Vec<Pin>,
-    /// Whether memory, system calls and children are looked at as well.
-    pub(crate) extras: bool,
+    /// What is looked at besides.
+    pub(crate) extras: Vec<Extra>,
+}
+
+/// A table that is not one of rates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extra {
+    Memory,
+    Calls,
+    Children,
+}
+
+impl Extra {
+    const ALL: [(&str, Self); 3] = [("memory", Self::Memory), ("calls", Self::Calls), ("children", Self::Children)];
 }
 
 /// How cost grows with the number of connections.
@@ -61,7 +73,8 @@ const USAGE: &str = "\
 Compares servers and prints Markdown tables.
 
     smol-transports-bench [--only PATTERNS] [--servers NAMES] [--rounds N] [--secs S] [--pin same|split|none] [--quick]
-        --only      workloads by name or part of a name, separated by commas; nothing else is looked at then
+        --only      workloads by name or part of a name, and memory, calls and children, separated by commas; nothing
+                    else is looked at then
         --servers   servers by name, separated by commas; the first is the base of the ratios
         --rounds    runs of each server for each workload; 11 by default
         --secs      length of a run in seconds; 0.15 by default
@@ -105,7 +118,7 @@ impl Default for Plan {
             rounds: 11,
             time: Duration::from_millis(150),
             pins: vec![Pin::Same, Pin::Split],
-            extras: true,
+            extras: Extra::ALL.map(|(_, extra)| extra).to_vec(),
         }
     }
 }
@@ -114,10 +127,7 @@ fn parse_plan(mut args: impl Iterator<Item = String>) -> io::Result<Plan> {
     let mut plan = Plan::default();
     while let Some(arg) = args.next() {
         match &*arg {
-            "--only" => {
-                plan.workloads = workloads(&value(&mut args, "--only")?)?;
-                plan.extras = false;
-            }
+            "--only" => (plan.workloads, plan.extras) = only(&value(&mut args, "--only")?)?,
             "--servers" => plan.servers = servers(&value(&mut args, "--servers")?)?,
             "--rounds" => plan.rounds = parsed::<usize>(&mut args, "--rounds")?.max(1),
             "--secs" => plan.time = seconds(&mut args)?,
@@ -172,6 +182,15 @@ fn parse_growth(mut args: impl Iterator<Item = String>) -> io::Result<Growth> {
         }
     }
     Ok(growth)
+}
+
+/// What the patterns name: workloads, and what is looked at besides.
+fn only(patterns: &str) -> io::Result<(Vec<Workload>, Vec<Extra>)> {
+    let extra = |pattern: &str| Extra::ALL.iter().find(|(name, _)| *name == pattern).map(|(_, extra)| *extra);
+    let extras = patterns.split(',').filter_map(extra).collect();
+    let others: Vec<&str> = patterns.split(',').filter(|pattern| extra(pattern).is_none()).collect();
+    let workloads = if others.is_empty() { Vec::new() } else { workloads(&others.join(","))? };
+    Ok((workloads, extras))
 }
 
 /// The workloads that any of the patterns names, or is a part of the name of; a full name means that one alone.

@@ -19,7 +19,7 @@ mod workload;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use args::{Args, Drive, Plan, Serve};
+use args::{Args, Drive, Extra, Plan, Serve};
 use load::Load;
 use servers::Socket;
 
@@ -59,15 +59,21 @@ fn compare(mut plan: Plan) -> io::Result<()> {
             false
         }
     });
-    for pin in plan.pins.clone() {
+    let pins = if plan.workloads.is_empty() { Vec::new() } else { plan.pins.clone() };
+    for pin in pins {
         writeln!(out, "## {}\n", report::pinning(pin))?;
         for group in plan.workloads.chunk_by(|one, other| one.is_like(other)) {
             let table = rounds::take(&plan, pin, group)?;
             writeln!(out, "{}", report::table(group, &table))?;
         }
     }
-    if plan.extras {
-        writeln!(out, "{}\n{}\n{}", memory::table(&plan)?, calls::table(&plan)?, children::table(&plan)?)?;
+    for extra in &plan.extras {
+        let table = match extra {
+            Extra::Memory => memory::table(&plan)?,
+            Extra::Calls => calls::table(&plan)?,
+            Extra::Children => children::table(&plan)?,
+        };
+        writeln!(out, "{table}")?;
     }
     Ok(())
 }
