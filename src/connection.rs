@@ -1,5 +1,6 @@
 //! A running connection: the stream actor as a future.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -103,6 +104,12 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
         let (actor, mut adapter) = running.split(&transport);
         actor.made(&mut adapter);
         Self { transport, running: Some(running) }
+    }
+
+    /// Keeps something until all is over.
+    pub(crate) fn guarded(mut self, guard: Box<dyn Any + Send>) -> Self {
+        self.running.as_mut().expect(RESOLVED).actor.set_guard(guard);
+        self
     }
 
     /// The handle; clone it to keep it.

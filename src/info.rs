@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{SockAddr, Socket, Type};
 
@@ -218,7 +219,8 @@ impl PartialEq<SocketAddr> for Addr {
 #[derive(Clone, Debug, Default)]
 pub struct ExtraInfo {
     peername: Option<Addr>,
-    sockname: Option<Addr>,
+    /// The clients of a server share it.
+    sockname: Option<Arc<Addr>>,
     peer_credentials: Option<Credentials>,
     #[cfg(feature = "tls-custom")]
     tls: TlsLayers,
@@ -264,21 +266,36 @@ fn credentials(_: &Socket) -> Option<Credentials> {
 impl ExtraInfo {
     /// What a socket tells; what it cannot tell is none.
     pub(crate) fn of_socket(socket: &Socket) -> Self {
-        let peername = socket.peer_addr().ok();
+        Self::of_accepted(socket, None)
+    }
+
+    /// The same with the address that `accept` returned, if it did: the peer may have gone since.
+    pub(crate) fn of_accepted(socket: &Socket, peer: Option<Addr>) -> Self {
+        let is_known = peer.as_ref().is_some_and(|peer| peer.as_inet().is_some());
+        let asked = if is_known { None } else { socket.peer_addr().ok() };
         let sockname = socket.local_addr().ok();
         Self {
-            peername: peername.as_ref().and_then(Addr::from_sock_addr),
-            sockname: sockname.as_ref().and_then(Addr::from_sock_addr),
-            peer_credentials: peername.as_ref().and_then(|peer| Credentials::of_socket(socket, peer)),
+            peername: peer.or_else(|| asked.as_ref().and_then(Addr::from_sock_addr)),
+            sockname: sockname.as_ref().and_then(Addr::from_sock_addr).map(Arc::new),
+            peer_credentials: asked.as_ref().and_then(|peer| Credentials::of_socket(socket, peer)),
             #[cfg(feature = "tls-custom")]
             tls: TlsLayers::default(),
         }
     }
 
-    /// The same with the address that `accept` returned: the peer may have gone since.
+    /// The same with another address of the peer.
     pub(crate) fn with_peername(mut self, peername: Option<Addr>) -> Self {
         self.peername = peername.or(self.peername);
         self
+    }
+
+    /// Shares the own address with the last one that had the same.
+    pub(crate) fn share_sockname(&mut self, known: &mut Option<Arc<Addr>>) {
+        if self.sockname == *known {
+            self.sockname.clone_from(known);
+        } else {
+            known.clone_from(&self.sockname);
+        }
     }
 
     /// TLS was put over what there is.
@@ -311,8 +328,8 @@ impl ExtraInfo {
 
     /// The own address.
     #[must_use]
-    pub const fn sockname(&self) -> Option<&Addr> {
-        self.sockname.as_ref()
+    pub fn sockname(&self) -> Option<&Addr> {
+        self.sockname.as_deref()
     }
 
     /// Who the peer of a Unix stream socket is.

@@ -83,6 +83,8 @@ pub struct Server<F> {
     next: usize,
     /// The clients in their handshakes that `accept` waits for.
     arrivals: Arrivals,
+    /// The own address of the last client: most have the same.
+    sockname: Option<Arc<Addr>>,
 }
 
 impl<F> Server<F> {
@@ -131,10 +133,10 @@ impl<F> Server<F> {
     }
 
     /// Begins with a client: from here on it counts.
-    fn open(&self, socket: Socket, peer: Option<Addr>) -> io::Result<(Opening, Arc<Place>)> {
-        let place = Arc::new(self.shared.admit());
+    fn open(&mut self, socket: Socket, peer: Option<Addr>) -> io::Result<(Opening, Place)> {
+        let place = self.shared.admit();
         let mut link = self.options.link(socket, peer)?;
-        link.setup.guard = Some(Box::new(place.clone()));
+        link.info.share_sockname(&mut self.sockname);
         Ok((self.options.open(link)?, place))
     }
 
@@ -147,7 +149,9 @@ impl<F> Server<F> {
             let Some(accepted) = ready!(self.poll_accept(cx)) else { return Poll::Ready(None) };
             match accepted.and_then(|(socket, peer)| self.open(socket, peer)) {
                 Ok((Opening::Open(link), place)) => return Poll::Ready(Some(Ok((link, place)))),
-                Ok((Opening::Handshake(handshake), place)) => self.arrivals.spawn(Arrival::new(handshake, place)),
+                Ok((Opening::Handshake(handshake), place)) => {
+                    self.arrivals.spawn(Arrival::new(handshake, &place), place)
+                }
                 Err(err) => return Poll::Ready(Some(Err(err))),
             }
         }
@@ -288,8 +292,9 @@ where
     /// The next connection; None when the server is closed.
     async fn next_connection(&mut self) -> Option<Connection<P>> {
         loop {
-            match poll_fn(|cx| self.poll_arrival(cx)).await?.and_then(|(link, place)| self.connect(link, &place)) {
-                Ok(connection) => return Some(connection),
+            let arrived = poll_fn(|cx| self.poll_arrival(cx)).await?;
+            match arrived.and_then(|(link, place)| Ok((self.connect(link, &place)?, place))) {
+                Ok((connection, place)) => return Some(connection.guarded(Box::new(place))),
                 Err(err) => self.shared.report(err),
             }
         }
@@ -302,7 +307,7 @@ where
             Opening::Open(link) => Stage::Connected(self.connect(link, &place)?),
             Opening::Handshake(handshake) => {
                 let protocol = self.protocol()?;
-                Stage::Handshake(Arrival::new(handshake, place.clone()), Some(protocol))
+                Stage::Handshake(Box::new((Arrival::new(handshake, &place), Some(protocol))))
             }
         };
         Ok(Client { stage, place })

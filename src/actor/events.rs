@@ -47,7 +47,7 @@ use crate::transport::{ReadTransport, WriteTransport};
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket.
 pub fn open(socket: impl StreamSocket) -> io::Result<(Transport, Events, Actor)> {
     let socket = socket.into_stream_socket()?;
-    let info = Options::default().adopt(&socket)?;
+    let info = Options::default().adopt(&socket, None)?;
     Ok(open_halves(async_io::halves(socket), info, Kind::Duplex))
 }
 

@@ -64,7 +64,7 @@ struct Inner<W> {
     goodbye: bool,
     protocol: Option<Parcel>,
     /// News from before `protocol` was set: the protocol before it is told.
-    owed: usize,
+    owed: u32,
     /// It is the turn of `protocol`.
     renewed: bool,
     /// `connection_lost` has returned and the descriptor is closed.
@@ -213,7 +213,7 @@ impl<W: SendSide> Mailbox<W> {
                 return drop(parcel);
             }
             if inner.protocol.is_none() {
-                inner.owed = inner.write.untold();
+                inner.owed = u32::try_from(inner.write.untold()).unwrap_or(u32::MAX);
             }
             inner.renewed = inner.owed == 0;
             self.flags.fetch_or(CHANGED, Ordering::AcqRel);

@@ -4,17 +4,17 @@ use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::Socket;
 
 use super::delivery::{Delivery, Payload, Receive};
 use super::mailbox::{Mailbox, Sight, Stage};
 use super::read_side::{Turn, poll_read};
-use super::watch::Watch;
+use super::times::Times;
 use super::write_side::WriteSide;
 use crate::info::ExtraInfo;
-use crate::io::clock::{Clock, Deadline};
+use crate::io::clock::Clock;
 #[cfg(feature = "tls-custom")]
 use crate::io::tls::wrap;
 use crate::io::{Endpoint, Halves};
@@ -48,11 +48,7 @@ pub(crate) struct StreamActor {
     endpoint: Option<Box<dyn Endpoint>>,
     reading: bool,
     /// If there are time limits.
-    watch: Option<Box<Watch>>,
-    close_timeout: Option<Duration>,
-    /// When closing takes too long; set when it begins.
-    late: Option<Instant>,
-    deadline: Deadline,
+    times: Option<Box<Times>>,
     payload: Option<Payload>,
     guard: Option<Box<dyn Any + Send>>,
     _alive: stats::Alive,
@@ -61,18 +57,15 @@ pub(crate) struct StreamActor {
 impl StreamActor {
     pub(crate) fn new(halves: Halves, info: ExtraInfo, setup: Setup) -> Self {
         let (endpoint, outlet) = halves;
-        let watch = Watch::new(setup.bounds, &setup.clock);
-        let times = watch.as_ref().map(|watch| watch.send_times());
-        let write = WriteSide::new(setup.kind, setup.limits, outlet).bounded(setup.bounds, times);
+        let times = Times::new(setup.bounds, setup.close_timeout, setup.clock);
+        let send_times = times.as_ref().and_then(|times| times.send_times());
+        let write = WriteSide::new(setup.kind, setup.limits, outlet).bounded(setup.bounds, send_times);
         Self {
             mailbox: Arc::new(Mailbox::new(write, info)),
             sight: Sight::NEW,
             endpoint: Some(endpoint),
             reading: true,
-            watch,
-            late: None,
-            close_timeout: setup.close_timeout,
-            deadline: Deadline::new(setup.clock),
+            times,
             payload: None,
             guard: setup.guard,
             _alive: stats::Alive::new(),
@@ -155,6 +148,11 @@ impl StreamActor {
         }
     }
 
+    /// Keeps something until all is over.
+    pub(crate) fn set_guard(&mut self, guard: Box<dyn Any + Send>) {
+        self.guard = Some(guard);
+    }
+
     /// What a callback panicked with, if one did.
     pub(crate) fn take_payload(&mut self) -> Option<Payload> {
         self.payload.take()
@@ -198,8 +196,9 @@ impl StreamActor {
     fn begin_upgrade(&mut self) {
         let Some((tls, outlet)) = self.mailbox.due_upgrade() else { return };
         let (Ok(side), Some(inner)) = (tls.side(), self.endpoint.take()) else { return };
-        let (endpoint, outlet) = wrap(inner, outlet, &tls, side, self.deadline.clock().clone());
-        self.close_timeout = tls.limit_closing(self.close_timeout);
+        let times = self.times.get_or_insert_default();
+        let (endpoint, outlet) = wrap(inner, outlet, &tls, side, times.clock().clone());
+        times.close_timeout = tls.limit_closing(times.close_timeout);
         self.mailbox.begin_upgrade(endpoint.shared().clone(), outlet);
         self.endpoint = Some(Box::new(endpoint));
     }
@@ -209,7 +208,7 @@ impl StreamActor {
         let view = &mut self.sight.view;
         if view.wants_data != self.reading {
             self.reading = view.wants_data;
-            self.watch.iter_mut().for_each(|watch| watch.set_reading(view.wants_data));
+            self.times.iter_mut().for_each(|times| times.set_reading(view.wants_data));
             endpoint.set_reading(view.wants_data);
         }
         if !view.wants_data {
@@ -221,7 +220,7 @@ impl StreamActor {
         let turn = poll_read(cx, endpoint, &mut delivery);
         *view = delivery.view;
         if delivery.reads > 0 {
-            self.watch.iter_mut().for_each(|watch| watch.received());
+            self.times.iter_mut().for_each(|times| times.received());
         }
         turn.unwrap_or_else(|exc| {
             self.mailbox.abort(Some(exc));
@@ -254,20 +253,17 @@ impl StreamActor {
 
     /// Whether closing takes longer than it may.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(limit) = self.close_timeout else { return false };
-        self.late = self.late.or_else(|| self.deadline.clock().now().checked_add(limit));
-        self.late.is_some_and(|at| self.deadline.has_come(at, cx))
+        self.times.as_mut().is_some_and(|times| times.is_late(cx))
     }
 
     /// Whether one of the time limits has passed: then it has ended.
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(watch) = &self.watch else { return false };
-        let Some((at, limit)) = watch.next(self.mailbox.send_times()) else { return false };
-        let has_passed = self.deadline.has_come(at, cx);
-        if has_passed {
+        let Some(times) = &mut self.times else { return false };
+        let passed = times.passed(|| self.mailbox.send_times(), cx);
+        if let Some(limit) = passed {
             self.mailbox.give_up(|| limit.to_error());
         }
-        has_passed
+        passed.is_some()
     }
 
     fn lose(&mut self, receive: &mut dyn Receive) {

@@ -44,14 +44,14 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// None if there are no time limits.
-    pub(crate) fn new(bounds: Bounds, clock: &Clock) -> Option<Box<Self>> {
+    pub(crate) fn new(bounds: Bounds, clock: &Clock) -> Option<Self> {
         let now = bounds.has_times().then(|| clock.now())?;
-        Some(Box::new(Self { bounds, clock: clock.clone(), received: now, reading: Some(now) }))
+        Some(Self { bounds, clock: clock.clone(), received: now, reading: Some(now) })
     }
 
     /// The part of the sending half.
-    pub(crate) fn send_times(&self) -> Box<SendTimes> {
-        Box::new(SendTimes::new(self.clock.clone()))
+    pub(crate) fn send_times(&self) -> SendTimes {
+        SendTimes::new(self.clock.clone())
     }
 
     pub(crate) fn received(&mut self) {

@@ -59,48 +59,43 @@ pub(crate) struct WriteSide {
     burst: usize,
     /// A job was done since `take_done`.
     done: bool,
-    bounds: Bounds,
-    /// If there are time limits.
-    times: Option<Box<SendTimes>>,
+    /// If there are any.
+    bounded: Option<Box<Bounded>>,
     /// Upgrades in the outbox: nothing is received as it is any more.
-    upgrades: usize,
+    upgrades: u32,
+}
+
+/// The bounds of a write side, and what is noted for those of time.
+#[derive(Debug)]
+struct Bounded {
+    bounds: Bounds,
+    times: Option<SendTimes>,
 }
 
 impl WriteSide {
     pub(crate) const fn new(kind: Kind, limits: WriteLimits, outlet: Option<Arc<dyn Outlet>>) -> Self {
         let outbox = Outbox::new(kind.marks(limits));
-        Self {
-            kind,
-            outbox,
-            outlet,
-            blocked: false,
-            burst: 0,
-            done: false,
-            bounds: Bounds::NONE,
-            times: None,
-            upgrades: 0,
-        }
+        Self { kind, outbox, outlet, blocked: false, burst: 0, done: false, bounded: None, upgrades: 0 }
     }
 
-    pub(crate) fn bounded(mut self, bounds: Bounds, times: Option<Box<SendTimes>>) -> Self {
-        self.bounds = bounds;
-        self.times = times;
+    pub(crate) fn bounded(mut self, bounds: Bounds, times: Option<SendTimes>) -> Self {
+        self.bounded = (bounds != Bounds::NONE).then(|| Box::new(Bounded { bounds, times }));
         self
     }
 
     /// An error if more waits than may.
     pub(crate) fn check_bounds(&self) -> io::Result<()> {
-        self.bounds.check_write_buffer(self.outbox.size())
+        self.bounded.as_ref().map_or(Ok(()), |bounded| bounded.bounds.check_write_buffer(self.outbox.size()))
     }
 
     /// When something was sent last, and since when something waits; None without time limits.
     pub(crate) fn times(&self) -> Option<(Instant, Option<Instant>)> {
-        self.times.as_ref().map(|times| times.read())
+        Some(self.bounded.as_ref()?.times.as_ref()?.read())
     }
 
     /// Something was sent, if any, or queued.
     fn note(&mut self, sent: bool) {
-        if let Some(times) = &mut self.times {
+        if let Some(times) = self.bounded.as_mut().and_then(|bounded| bounded.times.as_mut()) {
             times.note(sent, !self.outbox.is_empty());
         }
     }
@@ -298,7 +293,7 @@ impl SendSide for WriteSide {
     }
 
     fn is_only_upgrading(&self) -> bool {
-        self.upgrades > 0 && self.outbox.len() == self.upgrades
+        self.upgrades > 0 && self.outbox.len() == self.upgrades as usize
     }
 
     fn is_direct(&self) -> bool {

@@ -29,7 +29,7 @@ pub(crate) struct Options {
 impl Options {
     /// A socket as it is, before TLS.
     pub(crate) fn link(&self, socket: Socket, peer: Option<Addr>) -> io::Result<Link> {
-        let info = self.adopt(&socket)?.with_peername(peer);
+        let info = self.adopt(&socket, peer)?;
         Ok(Link { halves: backend::halves(socket), info, setup: self.setup() })
     }
 
@@ -68,9 +68,9 @@ impl Options {
     }
 
     /// Makes a socket ready for an actor.
-    pub(crate) fn adopt(&self, socket: &Socket) -> io::Result<ExtraInfo> {
+    pub(crate) fn adopt(&self, socket: &Socket, peer: Option<Addr>) -> io::Result<ExtraInfo> {
         socket::adopt(socket)?;
-        let info = ExtraInfo::of_socket(socket);
+        let info = ExtraInfo::of_accepted(socket, peer);
         if info.sockname().and_then(Addr::as_inet).is_some() {
             self.set_tcp_options(socket)?;
         }

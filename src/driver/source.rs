@@ -1,6 +1,7 @@
 //! The descriptors at a driver's epoll.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -8,14 +9,11 @@ use std::task::{Context, Poll, Waker};
 use rustix::event::epoll::EventFlags;
 use slab::Slab;
 
-use super::reactor::Reactor;
-use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::sync::{Mutex, MutexGuard, PoisonError};
+mod ready;
 
-const READ: u8 = 1;
-const WRITE: u8 = 2;
-/// Sticky: a short read does not mean that all was read. There is an end to be found, or urgent data, which reads stop at.
-const READ_ON: u8 = 4;
+use super::reactor::Reactor;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
+use ready::{READ, READ_ON, Readiness, Readinesses, WRITE};
 
 /// What a descriptor is registered for. What it can be written is asked for only while a write is blocked: else each
 /// read of the peer would be reported on some kinds of socket.
@@ -23,55 +21,73 @@ const READING: EventFlags = EventFlags::IN.union(EventFlags::PRI).union(EventFla
 
 /// All descriptors of one epoll, and whom to wake for each.
 #[derive(Debug, Default)]
-pub(crate) struct Sources(Mutex<Table>);
+pub(crate) struct Sources {
+    table: Mutex<Table>,
+    /// Of those in the table, by their index.
+    ready: Readinesses,
+}
 
 #[derive(Debug, Default)]
 struct Table {
     slab: Slab<Source>,
-    /// Of the source that came last.
-    generation: u32,
+    /// Of the source that comes next.
+    generation: Generation,
+}
+
+/// Tells a source from an earlier one in the same place, of which an event may still be at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Generation(NonZeroU32);
+
+impl Default for Generation {
+    fn default() -> Self {
+        Self(NonZeroU32::MIN)
+    }
+}
+
+impl Generation {
+    /// The upper half of a key.
+    fn upper(self) -> u64 {
+        u64::from(self.0.get()) << 32
+    }
+
+    fn next(self) -> Self {
+        Self(self.0.checked_add(1).unwrap_or(NonZeroU32::MIN))
+    }
 }
 
 #[derive(Debug)]
 struct Source {
-    /// Tells it from an earlier one in the same place, of which an event may still be at hand.
-    generation: u32,
-    ready: Arc<Readiness>,
+    generation: Generation,
     waker: Option<Waker>,
-}
-
-impl Source {
-    fn report(&self, flags: EventFlags, wakers: &mut Vec<Waker>) {
-        self.ready.report(flags);
-        if let Some(waker) = &self.waker {
-            wakers.push(waker.clone());
-        }
-    }
 }
 
 impl Table {
     /// The source that a key was given for, if it is still there.
     fn get_mut(&mut self, key: u64) -> Option<&mut Source> {
-        self.slab.get_mut(index(key)).filter(|source| u64::from(source.generation) == key >> 32)
+        self.slab.get_mut(index(key)).filter(|source| source.generation.upper() == key & !INDEX)
     }
 }
 
+/// The half of a key that is the place of a source.
+const INDEX: u64 = u32::MAX as u64;
+
+/// The place of a source; the other half of the key is its generation.
 const fn index(key: u64) -> usize {
-    (key & u32::MAX as u64) as usize
+    (key & INDEX) as usize
 }
 
 impl Sources {
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn insert(&self) -> Watch {
-        let ready = Arc::new(Readiness::default());
         let mut table = self.lock();
-        table.generation = table.generation.wrapping_add(1);
         let generation = table.generation;
-        let index = table.slab.insert(Source { generation, ready: ready.clone(), waker: None });
-        Watch { ready, key: (u64::from(generation) << 32) | index as u64, waker: None }
+        table.generation = generation.next();
+        let index = table.slab.insert(Source { generation, waker: None });
+        self.ready.at(index).reset();
+        Watch { key: generation.upper() | index as u64, waker: None }
     }
 
     fn set_waker(&self, key: u64, waker: &Waker) {
@@ -89,61 +105,37 @@ impl Sources {
         let mut table = self.lock();
         for (key, flags) in events {
             if let Some(source) = table.get_mut(key) {
-                source.report(flags, wakers);
+                self.ready.at(index(key)).report(flags);
+                wakers.extend(source.waker.clone());
             }
         }
     }
 
     /// The same for all that there are.
     pub(super) fn report_all(&self, flags: EventFlags, wakers: &mut Vec<Waker>) {
-        self.lock().slab.iter().for_each(|(_, source)| source.report(flags, wakers));
-    }
-}
-
-/// What is known about the readiness of a descriptor.
-#[derive(Debug, Default)]
-struct Readiness(AtomicU8);
-
-impl Readiness {
-    fn report(&self, flags: EventFlags) {
-        let mut ready = 0;
-        if flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR | EventFlags::PRI) {
-            ready |= READ | READ_ON;
+        for (index, source) in &self.lock().slab {
+            self.ready.at(index).report(flags);
+            wakers.extend(source.waker.clone());
         }
-        // A peer that has only finished sending says nothing about writing.
-        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
-            ready |= WRITE;
-        }
-        if flags.contains(EventFlags::IN) {
-            ready |= READ;
-        }
-        if flags.contains(EventFlags::OUT) {
-            ready |= WRITE;
-        }
-        self.0.fetch_or(ready, Ordering::AcqRel);
-    }
-
-    fn has(&self, bit: u8) -> bool {
-        self.0.load(Ordering::Acquire) & bit != 0
-    }
-
-    fn take(&self, bit: u8) -> bool {
-        self.has(bit) && self.0.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 }
 
 /// The place of a descriptor among the sources.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    ready: Arc<Readiness>,
     key: u64,
     /// Whom the source wakes. It is kept here as well because it hardly ever changes, and asking takes a lock.
     waker: Option<Waker>,
 }
 
 impl Watch {
+    fn ready<'a>(&self, sources: &'a Sources) -> &'a Readiness {
+        sources.ready.at(index(self.key))
+    }
+
     fn poll(&mut self, sources: &Sources, bit: u8, cx: &Context<'_>) -> Poll<()> {
-        if self.ready.take(bit) {
+        let ready = self.ready(sources);
+        if ready.take(bit) {
             return Poll::Ready(());
         }
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -151,7 +143,7 @@ impl Watch {
             self.waker = Some(cx.waker().clone());
         }
         // It may have come in between, from another thread.
-        if self.ready.take(bit) { Poll::Ready(()) } else { Poll::Pending }
+        if ready.take(bit) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -184,7 +176,7 @@ impl<S: AsFd> Registration<S> {
 
     /// Whether reading must go on although it came short.
     pub(crate) fn must_read_on(&self) -> bool {
-        self.watch.ready.has(READ_ON)
+        self.watch.ready(self.reactor.sources()).has(READ_ON)
     }
 
     pub(crate) fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {

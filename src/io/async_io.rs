@@ -67,7 +67,7 @@ impl Stream for Socket {
 /// Both halves of a descriptor that is non-blocking already.
 pub(crate) fn halves<S: Stream>(stream: S) -> Halves {
     let stream = Arc::new(stream);
-    (Box::new(StreamEndpoint::new(stream.clone())), Some(Arc::new(StreamOutlet(stream))))
+    (Box::new(StreamEndpoint::new(stream.clone())), Some(stream))
 }
 
 /// How a descriptor is waited for.
@@ -280,29 +280,26 @@ impl<S: Stream> Endpoint for StreamEndpoint<S> {
     }
 }
 
-/// The sending half.
-#[derive(Debug)]
-pub(crate) struct StreamOutlet<S>(pub(crate) Arc<S>);
-
-impl<S: Stream> Outlet for StreamOutlet<S> {
+/// The sending half is the descriptor itself.
+impl<S: Stream> Outlet for S {
     fn try_send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.send(bufs)
+        self.send(bufs)
     }
 
     fn try_send_file(&self, file: &File, offset: u64, count: usize) -> io::Result<Option<usize>> {
-        self.0.socket().map_or(Ok(None), |socket| socket::send_file(&socket, file, offset, count))
+        Stream::socket(self).map_or(Ok(None), |socket| socket::send_file(&socket, file, offset, count))
     }
 
     fn finish(&self) -> io::Result<()> {
-        self.0.finish()
+        Stream::finish(self)
     }
 
     fn socket(&self) -> Option<SockRef<'_>> {
-        self.0.socket()
+        Stream::socket(self)
     }
 
     #[cfg(unix)]
     fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+        Some(self.as_fd())
     }
 }

@@ -70,7 +70,7 @@ impl Clock {
 }
 
 /// One point in time that an actor waits for; it costs nothing until it is armed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Deadline {
     clock: Clock,
     armed: Option<Box<(Instant, Timer)>>,

@@ -10,7 +10,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::Socket;
 
-use super::async_io::{Binding, Stream, StreamOutlet};
+use super::async_io::{Binding, Stream};
 use super::errors::retry;
 use super::socket::FLAGS;
 use super::{Endpoint, Flow, Halves, Recv};
@@ -226,7 +226,7 @@ pub(crate) fn writer(pipe: Pipe) -> Halves {
     let file_type = pipe.watched();
     let pipe = Arc::new(pipe);
     let binding = Binding::Unbound(pipe.clone());
-    (Box::new(WriteEnd { binding, file_type, looking: false }), Some(Arc::new(StreamOutlet(pipe))))
+    (Box::new(WriteEnd { binding, file_type, looking: false }), Some(pipe))
 }
 
 /// Watches for the end of the reader: that is all there is to receive.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,29 +15,25 @@ use super::clients::Place;
 use crate::connect::{Handshake, Link};
 use crate::info::Addr;
 
-/// A client in its handshake. Resolves to nothing if it was dismissed meanwhile.
+/// A client in its handshake.
 pub(crate) struct Arrival {
     handshake: Handshake,
-    place: Arc<Place>,
 }
 
 impl Arrival {
-    pub(crate) fn new(handshake: Handshake, place: Arc<Place>) -> Self {
+    pub(crate) fn new(handshake: Handshake, place: &Place) -> Self {
         place.begin_handshake();
-        Self { handshake, place }
+        Self { handshake }
     }
-}
 
-impl Future for Arrival {
-    type Output = Option<io::Result<Link>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.place.is_unwanted(cx.waker()) {
+    /// What its handshake has come to; nothing if it was dismissed meanwhile.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, place: &Place) -> Poll<Option<io::Result<Link>>> {
+        if place.is_unwanted(cx.waker()) {
             return Poll::Ready(None);
         }
         let peer = self.handshake.peername().cloned();
         let shaken = ready!(Pin::new(&mut self.handshake).poll(cx));
-        self.place.end_handshake();
+        place.end_handshake();
         Poll::Ready(Some(shaken.map_err(|err| io::Error::new(err.kind(), Failed { peer, err }))))
     }
 }
@@ -73,7 +69,7 @@ pub(crate) struct Arrivals {
 }
 
 /// A client that is ready for its protocol.
-pub(crate) type Arrived = io::Result<(Link, Arc<Place>)>;
+pub(crate) type Arrived = io::Result<(Link, Place)>;
 
 #[derive(Default)]
 struct Done(Mutex<(VecDeque<Arrived>, Option<Waker>)>);
@@ -98,11 +94,10 @@ impl Arrivals {
         &self.executor
     }
 
-    pub(crate) fn spawn(&self, arrival: Arrival) {
+    pub(crate) fn spawn(&self, mut arrival: Arrival, place: Place) {
         let done = self.done.clone();
         let task = self.executor.spawn(async move {
-            let place = arrival.place.clone();
-            if let Some(shaken) = arrival.await {
+            if let Some(shaken) = poll_fn(|cx| arrival.poll(cx, &place)).await {
                 done.push(shaken.map(|mut link| {
                     // It is bound where its connection will run.
                     link.halves.0.unbind();

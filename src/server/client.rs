@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::arrivals::Arrival;
@@ -17,19 +16,20 @@ use crate::transport::Transport;
 pub(super) struct Client<P: StreamProtocol<Transport>> {
     pub(super) stage: Stage<P>,
     /// It counts until its panic was reported.
-    pub(super) place: Arc<Place>,
+    pub(super) place: Place,
 }
 
 pub(super) enum Stage<P: StreamProtocol<Transport>> {
-    /// The protocol is there until it is connected.
-    Handshake(Arrival, Option<P>),
+    /// The protocol is there until it is connected. Most clients have no handshake, or are soon past it.
+    Handshake(Box<(Arrival, Option<P>)>),
     Connected(Connection<P>),
 }
 
 impl<P: StreamProtocol<Transport>> Client<P> {
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Stage::Handshake(arrival, protocol) = &mut self.stage {
-            let Some(link) = ready!(Pin::new(arrival).poll(cx)).transpose()? else { return Poll::Ready(Ok(())) };
+        if let Stage::Handshake(coming) = &mut self.stage {
+            let (arrival, protocol) = &mut **coming;
+            let Some(link) = ready!(arrival.poll(cx, &self.place)).transpose()? else { return Poll::Ready(Ok(())) };
             let connection = link.start(protocol.take().expect("it is taken here alone"));
             self.place.introduce(connection.transport());
             self.stage = Stage::Connected(connection);

@@ -165,7 +165,8 @@ impl<F> Future for CreatingServer<F> {
         let this = self.get_mut();
         let shared = ready!(this.bind.as_mut().poll(cx))?;
         let (factory, options) = this.start.take().expect("the future has resolved already");
-        Poll::Ready(Ok(Server { factory, options, shared, next: 0, arrivals: Arrivals::default() }))
+        let arrivals = Arrivals::default();
+        Poll::Ready(Ok(Server { factory, options, shared, next: 0, arrivals, sockname: None }))
     }
 }
 

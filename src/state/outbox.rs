@@ -38,21 +38,34 @@ pub(crate) enum Front<'a, J> {
 /// `J` is the kind of work besides bytes and end of file.
 #[derive(Debug)]
 pub(crate) struct Outbox<J> {
-    /// The piece that is due. Most of the time there is no other, and then the queue needs no memory of its own.
+    /// The piece that is due. Most of the time there is no other.
     first: Option<Work<J>>,
-    rest: VecDeque<Work<J>>,
+    /// If there is more.
+    more: Option<Box<More<J>>>,
     /// Bytes in both: accepted, not yet given to the system.
     size: usize,
     marks: Marks,
     /// End of file was queued; no more bytes may follow.
     finished: bool,
+}
+
+/// What an outbox at rest needs no memory for.
+#[derive(Debug)]
+struct More<J> {
+    rest: VecDeque<Work<J>>,
     /// Shared bytes that have left. Dropping them may run foreign code, which is not for whoever holds a lock.
     spent: Vec<Bytes>,
 }
 
+impl<J> Default for More<J> {
+    fn default() -> Self {
+        Self { rest: VecDeque::new(), spent: Vec::new() }
+    }
+}
+
 impl<J> Outbox<J> {
     pub(crate) const fn new(marks: Marks) -> Self {
-        Self { first: None, rest: VecDeque::new(), size: 0, marks, finished: false, spent: Vec::new() }
+        Self { first: None, more: None, size: 0, marks, finished: false }
     }
 
     pub(crate) const fn size(&self) -> usize {
@@ -86,17 +99,21 @@ impl<J> Outbox<J> {
             return;
         }
         self.size += data.len();
-        match self.rest.back_mut().or(self.first.as_mut()) {
+        match self.last() {
             Some(Work::Copied(last)) if last.has_room(data.len()) => last.append(data),
             _ => self.push(Work::Copied(Copied::new(data))),
         }
+    }
+
+    fn last(&mut self) -> Option<&mut Work<J>> {
+        self.more.as_mut().and_then(|more| more.rest.back_mut()).or(self.first.as_mut())
     }
 
     fn push(&mut self, work: Work<J>) {
         if self.first.is_none() {
             self.first = Some(work);
         } else {
-            self.rest.push_back(work);
+            self.more.get_or_insert_default().rest.push_back(work);
         }
     }
 
@@ -142,11 +159,15 @@ impl<J> Outbox<J> {
 
     /// The bytes that are due, if they lie in one piece and are all that waits.
     pub(crate) fn only(&self) -> Option<&[u8]> {
-        if self.rest.is_empty() { self.first.as_ref()?.bytes() } else { None }
+        if self.rest().next().is_none() { self.first.as_ref()?.bytes() } else { None }
     }
 
     fn work(&self) -> impl Iterator<Item = &Work<J>> {
-        self.first.iter().chain(&self.rest)
+        self.first.iter().chain(self.rest())
+    }
+
+    fn rest(&self) -> impl Iterator<Item = &Work<J>> {
+        self.more.iter().flat_map(|more| &more.rest)
     }
 
     /// The first `count` bytes were sent.
@@ -166,21 +187,27 @@ impl<J> Outbox<J> {
 
     /// Shared bytes have left without having been queued.
     pub(crate) fn spend(&mut self, bytes: Bytes) {
-        self.spent.push(bytes);
+        self.more.get_or_insert_default().spent.push(bytes);
     }
 
     /// What has left, to be dropped.
     pub(crate) fn take_spent(&mut self) -> Vec<Bytes> {
-        std::mem::take(&mut self.spent)
+        let Some(more) = &mut self.more else { return Vec::new() };
+        let spent = std::mem::take(&mut more.spent);
+        if more.rest.is_empty() {
+            self.more = None;
+        }
+        spent
     }
 
     /// The piece of work at the front is done.
     pub(crate) fn done(&mut self) {
-        if let Some(Work::Shared(bytes)) = std::mem::replace(&mut self.first, self.rest.pop_front()) {
-            self.spent.push(bytes);
+        let next = self.more.as_mut().and_then(|more| more.rest.pop_front());
+        if let Some(Work::Shared(bytes)) = std::mem::replace(&mut self.first, next) {
+            self.spend(bytes);
         }
-        if self.rest.is_empty() && self.rest.capacity() > 0 {
-            self.rest = VecDeque::new();
+        if self.more.as_ref().is_some_and(|more| more.rest.is_empty() && more.spent.is_empty()) {
+            self.more = None;
         }
     }
 
