@@ -315,7 +315,11 @@ impl<P: StreamProtocol<T>, T: 'static> Receive for Adapter<'_, P, T> {
         self.present().event(transport, event)
     }
 
-    fn buffer(&mut self, size_hint: usize) -> Option<&mut [u8]> {
+    fn takes_buffers(&mut self) -> bool {
+        self.present().takes_buffers()
+    }
+
+    fn buffer(&mut self, size_hint: usize) -> &mut [u8] {
         self.present().buffer(size_hint)
     }
 }

@@ -43,6 +43,8 @@ pub(crate) enum Recv {
     More,
     /// Nothing more for now.
     Idle,
+    /// The same, and the task will be woken when there is more: nobody need be asked to.
+    Awaited,
     /// The peer has finished. Sticky: asking again gives the same.
     Eof,
 }

@@ -276,8 +276,11 @@ pub(crate) mod sealed {
         /// Makes the callback for `event`. The answer counts for `EofReceived` alone.
         fn event(&mut self, transport: &T, event: Event<'_>) -> OnEof;
 
-        /// The buffer to receive into; `None` if the protocol takes bytes as they are lent.
-        fn buffer(&mut self, size_hint: usize) -> Option<&mut [u8]>;
+        /// Whether it has buffers to receive into; else it takes bytes as they are lent.
+        fn takes_buffers(&self) -> bool;
+
+        /// The buffer to receive into.
+        fn buffer(&mut self, size_hint: usize) -> &mut [u8];
     }
 }
 
@@ -297,8 +300,12 @@ macro_rules! stream_protocol {
                 OnEof::Close
             }
 
-            fn buffer(&mut self, _: usize) -> Option<&mut [u8]> {
-                None
+            fn takes_buffers(&self) -> bool {
+                false
+            }
+
+            fn buffer(&mut self, _: usize) -> &mut [u8] {
+                &mut []
             }
         }
 
@@ -316,8 +323,12 @@ macro_rules! stream_protocol {
                 OnEof::Close
             }
 
-            fn buffer(&mut self, size_hint: usize) -> Option<&mut [u8]> {
-                Some(self.0.get_buffer(size_hint))
+            fn takes_buffers(&self) -> bool {
+                true
+            }
+
+            fn buffer(&mut self, size_hint: usize) -> &mut [u8] {
+                self.0.get_buffer(size_hint)
             }
         }
     };

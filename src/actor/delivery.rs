@@ -66,9 +66,14 @@ pub(crate) trait Receive<M: Messages = Streams> {
     /// Takes an event. The answer counts where the event asks for one.
     fn event(&mut self, event: M::Event<'_>) -> M::Answer;
 
-    /// The buffer to receive into; `None` if data are taken as they are lent.
-    fn buffer(&mut self, _size_hint: usize) -> Option<&mut [u8]> {
-        None
+    /// Whether data are received into buffers of the receiver; else they are taken as they are lent.
+    fn takes_buffers(&mut self) -> bool {
+        false
+    }
+
+    /// The buffer to receive into, of a receiver that has one.
+    fn buffer(&mut self, _size_hint: usize) -> &mut [u8] {
+        &mut []
     }
 
     /// Whether there is room for more data; else `waker` is told when there is.
@@ -176,12 +181,17 @@ impl Delivery<'_> {
         self.flow()
     }
 
-    /// The buffer to receive into; `None` if bytes are taken as they are lent, or asking for it has failed.
-    pub(crate) fn buffer(&mut self, size_hint: usize) -> io::Result<Option<&mut [u8]>> {
+    /// Whether the present protocol has buffers to receive into; else it takes bytes as they are lent.
+    pub(crate) fn takes_buffers(&mut self) -> bool {
         self.renew();
+        self.receive.takes_buffers()
+    }
+
+    /// The buffer to receive into.
+    pub(crate) fn buffer(&mut self, size_hint: usize) -> io::Result<&mut [u8]> {
         let receive = &mut *self.receive;
         match guarded(move || receive.buffer(size_hint)) {
-            Ok(Some([])) => {
+            Ok([]) => {
                 let text = "get_buffer returned an empty buffer";
                 Err(io::Error::new(io::ErrorKind::InvalidInput, text))
             }

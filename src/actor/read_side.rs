@@ -39,7 +39,7 @@ pub(crate) fn poll_read(
             return Ok(Turn::Rest);
         }
         match receive(cx, endpoint, delivery)? {
-            Poll::Pending => return Ok(Turn::Rest),
+            Poll::Pending | Poll::Ready(Recv::Awaited) => return Ok(Turn::Rest),
             Poll::Ready(Recv::Idle) => {}
             Poll::Ready(Recv::More) if delivery.flow() == Flow::Continue => return Ok(Turn::Spent),
             Poll::Ready(Recv::More) => {}
@@ -51,11 +51,12 @@ pub(crate) fn poll_read(
 
 /// One receive, in the way that the present protocol asks for.
 fn receive(cx: &mut Context<'_>, endpoint: &mut dyn Endpoint, delivery: &mut Delivery<'_>) -> io::Result<Poll<Recv>> {
-    let Some(buffer) = delivery.buffer(SIZE)? else {
+    if !delivery.takes_buffers() {
         // While the peer does not read, what it sends may have to wait here as well.
         let budget = if delivery.view.has_backlog { SMALL } else { SIZE };
         return Ok(endpoint.poll_recv(cx, budget, &mut |data| delivery.data(data))?);
-    };
+    }
+    let buffer = delivery.buffer(SIZE)?;
     match endpoint.poll_recv_into(cx, buffer)? {
         Poll::Pending => Ok(Poll::Pending),
         Poll::Ready(0) => Ok(Poll::Ready(Recv::Eof)),

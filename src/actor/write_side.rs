@@ -246,9 +246,10 @@ impl SendSide for WriteSide {
 
     fn work(&mut self) -> io::Result<()> {
         self.flush()?;
-        if !self.blocked {
-            self.work_on_job()?;
+        if self.blocked || !matches!(self.outbox.front(), Front::Job(_)) {
+            return Ok(());
         }
+        self.work_on_job()?;
         self.flush()
     }
 

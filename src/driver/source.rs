@@ -133,15 +133,21 @@ impl Watch {
         sources.ready.at(index(self.key))
     }
 
+    /// Whether a source wakes that one already.
+    fn is_known(&self, waker: &Waker) -> bool {
+        self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+    }
+
     fn poll(&mut self, sources: &Sources, bit: u8, cx: &Context<'_>) -> Poll<()> {
         let ready = self.ready(sources);
         if ready.take(bit) {
             return Poll::Ready(());
         }
-        if !self.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            sources.set_waker(self.key, cx.waker());
-            self.waker = Some(cx.waker().clone());
+        if self.is_known(cx.waker()) {
+            return Poll::Pending;
         }
+        sources.set_waker(self.key, cx.waker());
+        self.waker = Some(cx.waker().clone());
         // It may have come in between, from another thread.
         if ready.take(bit) { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -177,6 +183,11 @@ impl<S: AsFd> Registration<S> {
     /// Whether reading must go on although it came short.
     pub(crate) fn must_read_on(&self) -> bool {
         self.watch.ready(self.reactor.sources()).has(READ_ON)
+    }
+
+    /// Whether the task is woken when there is something to read: it has been asked for, once and for all.
+    pub(crate) fn is_awaited(&self, cx: &Context<'_>) -> bool {
+        self.watch.is_known(cx.waker())
     }
 
     pub(crate) fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {

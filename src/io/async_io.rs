@@ -105,6 +105,16 @@ impl<S: AsSource> Binding<S> {
         }
     }
 
+    /// Whether the task is woken without having asked for it when there is something to read. One-shot readiness has to
+    /// be asked for each time.
+    pub(crate) fn is_awaited(&self, cx: &Context<'_>) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Driver(registration) => registration.is_awaited(cx),
+            _ => false,
+        }
+    }
+
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.bind()?;
         match self {
@@ -203,7 +213,12 @@ impl<S: Stream> StreamEndpoint<S> {
         Ok(received)
     }
 
-    fn recv_lending(&mut self, mut budget: usize, f: &mut dyn FnMut(&[u8]) -> Flow) -> io::Result<Recv> {
+    fn recv_lending(
+        &mut self,
+        cx: &Context<'_>,
+        mut budget: usize,
+        f: &mut dyn FnMut(&[u8]) -> Flow,
+    ) -> io::Result<Recv> {
         let mut scratch = Scratch::take();
         while budget > 0 {
             let room = budget.min(scratch.len());
@@ -216,7 +231,7 @@ impl<S: Stream> StreamEndpoint<S> {
                         break;
                     }
                     if !self.hot {
-                        return Ok(Recv::Idle);
+                        return Ok(if self.binding.is_awaited(cx) { Recv::Awaited } else { Recv::Idle });
                     }
                 }
             }
@@ -236,11 +251,11 @@ impl<S: Stream> Endpoint for StreamEndpoint<S> {
 
     fn poll_recv(
         &mut self,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         budget: usize,
         f: &mut dyn FnMut(&[u8]) -> Flow,
     ) -> Poll<io::Result<Recv>> {
-        Poll::Ready(if self.eof { Ok(Recv::Eof) } else { self.recv_lending(budget, f) })
+        Poll::Ready(if self.eof { Ok(Recv::Eof) } else { self.recv_lending(cx, budget, f) })
     }
 
     fn poll_recv_into(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
