@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::machine::Pin;
-use crate::servers::{self, Server};
+use crate::servers::{self, Role, Server};
 use crate::workload::{self, Address, Net, Workload};
 
 #[derive(Debug)]
@@ -113,7 +113,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> io::Result<Args> 
 impl Default for Plan {
     fn default() -> Self {
         Self {
-            servers: servers::ALL.iter().collect(),
+            servers: servers::ALL.iter().filter(|server| server.role != Role::Named).collect(),
             workloads: workload::all(),
             rounds: 11,
             time: Duration::from_millis(150),

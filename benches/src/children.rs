@@ -16,7 +16,7 @@ const SPAWNS: usize = 300;
 const BUFFER: usize = 64 * 1024;
 
 /// A way to run children; the first is the base.
-const WAYS: [&str; 4] = ["async-process", "std", "tokio", "ours"];
+const WAYS: [&str; 5] = ["async-process", "std", "tokio", "duct", "ours"];
 const TASKS: [(&str, &str); 3] =
     [("capture", "1 GiB from `head`"), ("spawn-1", "300 x `true`, one by one"), ("spawn-8", "300 x `true`, 8 at once")];
 
@@ -76,6 +76,7 @@ fn capture(way: &str) -> io::Result<u64> {
     match way {
         "std" => capture_std(),
         "tokio" => tokio_runtime()?.block_on(capture_tokio()),
+        "duct" => capture_duct(),
         "async-process" => smol::block_on(capture_smol()),
         _ => smol::block_on(capture_ours()),
     }
@@ -83,8 +84,11 @@ fn capture(way: &str) -> io::Result<u64> {
 
 fn spawn(way: &str, width: usize) -> io::Result<()> {
     match way {
-        "std" => spawn_std(width),
+        "std" => spawn_threads(width, || Command::new("true").stdin(Stdio::null()).output().map(drop)),
         "tokio" => tokio_runtime()?.block_on(spawn_tokio(width)),
+        "duct" => {
+            spawn_threads(width, || duct::cmd!("true").stdin_null().stdout_capture().stderr_capture().run().map(drop))
+        }
         "async-process" => smol::block_on(spawn_wide(width, true_smol)),
         _ => smol::block_on(spawn_wide(width, true_ours)),
     }
@@ -112,6 +116,17 @@ fn capture_std() -> io::Result<u64> {
     }
     child.wait()?;
     Ok(total)
+}
+
+fn capture_duct() -> io::Result<u64> {
+    let mut stdout = duct::cmd!("head", "-c", BYTES.to_string(), "/dev/zero").stdin_null().reader()?;
+    let (mut buffer, mut total) = (vec![0; BUFFER], 0);
+    loop {
+        match stdout.read(&mut buffer)? {
+            0 => return Ok(total),
+            count => total += count as u64,
+        }
+    }
 }
 
 async fn capture_smol() -> io::Result<u64> {
@@ -158,18 +173,17 @@ async fn capture_ours() -> io::Result<u64> {
     Ok(child.spawn().1.await.0)
 }
 
-fn spawn_std(width: usize) -> io::Result<()> {
+/// Runs all children, a number of them at once, each by a thread that waits for it.
+fn spawn_threads(width: usize, run: impl Fn() -> io::Result<()> + Sync) -> io::Result<()> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..width).map(|index| scope.spawn(move || spawn_share(width, index))).collect();
+        let threads: Vec<_> = (0..width)
+            .map(|index| {
+                let run = &run;
+                scope.spawn(move || (index..SPAWNS).step_by(width).try_for_each(|_| run()))
+            })
+            .collect();
         threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
     })
-}
-
-fn spawn_share(width: usize, index: usize) -> io::Result<()> {
-    for _ in (index..SPAWNS).step_by(width) {
-        Command::new("true").stdin(Stdio::null()).output()?;
-    }
-    Ok(())
 }
 
 async fn spawn_tokio(width: usize) -> io::Result<()> {

@@ -24,7 +24,9 @@ const SPARE: usize = 100;
 /// Runs everything and writes it as JSON: `machine`, and for each server `name`, `rate` and `cpu` at each of `busy`,
 /// `memory` at each of `idle`.
 pub(crate) fn write(growth: &Growth) -> io::Result<()> {
-    let all = servers::ALL.iter().filter(|server| server.role != Role::Writer && servers::check(server).is_ok());
+    let has_part =
+        |server: &&Server| matches!(server.role, Role::Peer | Role::Python) && servers::check(server).is_ok();
+    let all = servers::ALL.iter().filter(has_part);
     let all: Vec<&Server> = all.collect();
     let busy: Vec<Vec<Sample>> = BUSY.iter().map(|count| at(growth, &all, *count)).collect::<io::Result<_>>()?;
     let idle: Vec<usize> = IDLE.into_iter().filter(|count| *count + SPARE <= machine::most_descriptors()).collect();

@@ -1,6 +1,7 @@
 //! The echo servers that are compared. Each serves in the way of its library, streams with `TCP_NODELAY`.
 
 mod epoll_loop;
+mod others;
 mod ours;
 mod python;
 mod smol_loop;
@@ -41,6 +42,8 @@ pub(crate) enum Role {
     Python,
     /// Only where answers come from another thread.
     Writer,
+    /// Only if it is named, and over TCP only.
+    Named,
 }
 
 /// All servers; the first is the base of the ratios.
@@ -53,6 +56,8 @@ pub(crate) static ALL: &[Server] = &[
     Server { name: "asyncio", about: "Protocol on CPython's asyncio", run: python::asyncio, role: Role::Python },
     Server { name: "ours", about: "Box<dyn Protocol> on a driver thread", run: ours::driver, role: Role::Peer },
     Server { name: "ours-local", about: "the same under serve_local, on async-io", run: ours::local, role: Role::Peer },
+    Server { name: "codec", about: "loop over frames of tokio-util, over TCP", run: others::codec, role: Role::Named },
+    Server { name: "message-io", about: "its queue of events, over TCP", run: others::events, role: Role::Named },
     Server { name: "queue", about: "answers by way of a task of the driver", run: ours::queue, role: Role::Writer },
     Server { name: "thread", about: "answers written by another thread", run: ours::thread, role: Role::Writer },
 ];
@@ -65,14 +70,15 @@ pub(crate) fn by_name(name: &str) -> Option<&'static Server> {
 pub(crate) fn check(server: &Server) -> Result<(), String> {
     match server.role {
         Role::Python => python::check(server.name),
-        Role::Peer | Role::Writer => Ok(()),
+        Role::Peer | Role::Writer | Role::Named => Ok(()),
     }
 }
 
 impl Server {
     /// Whether it takes part in a workload.
     pub(crate) fn suits(&self, workload: &Workload) -> bool {
-        (self.role == Role::Writer) == (workload.kind == Kind::Answer)
+        let is_spoken = self.role != Role::Named || workload.net == Net::Tcp;
+        is_spoken && (self.role == Role::Writer) == (workload.kind == Kind::Answer)
     }
 }
 
