@@ -1,22 +1,27 @@
 #!/usr/bin/env python3
-"""Draws what `smol-transports-bench grow FILE` has written: plot.py FILE.json OUT.svg
+"""Shows what `smol-transports-bench grow FILE` has written: plot.py FILE.json OUT.svg [TABLE.txt]
 
-Three panels: rate, processor time, and memory, each by the number of connections. The standard library only.
+The drawing has three panels: rate, processor time, and memory, each by the number of connections. It takes the colours
+of the page that it stands in. The table has what can be carried over to other machines: processor time as ratios to the
+first server, and memory. Needs nothing but Python's standard library.
 """
 
 import json
 import math
 import sys
 
-WIDTH, HEIGHT, LEFT, TOP, GAP, LEGEND = 300, 220, 62, 46, 78, 150
+WIDTH, HEIGHT, LEFT, TOP, GAP = 176, 190, 46, 36, 68
+ROW = 20
+# They can be told apart on light and on dark ground.
 COLORS = {
-    "ours": "#c0392b", "ours-local": "#e59866", "tokio-ct": "#2471a3", "epoll": "#7f8c8d",
-    "smol-global": "#1e8449", "smol-local": "#82c99a", "uvloop": "#7d3c98", "asyncio": "#b7950b",
+    "ours": "#d0392b", "ours-local": "#e0913a", "tokio-ct": "#2f81c7", "epoll": "#8a9499",
+    "smol-global": "#2a9d5c", "smol-local": "#7fbf4d", "uvloop": "#9a5bc0", "asyncio": "#c2a01a",
 }
+OTHER = "#777777"
 
 
 def ticks(low, high):
-    """The powers of ten within, and three for each if there are few."""
+    """The powers of ten within, and more for each if there are few."""
     tens = [10.0**n for n in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
     return [t * f for t in tens for f in ((1,) if len(tens) > 3 else (1, 2, 5)) if low <= t * f <= high]
 
@@ -28,7 +33,13 @@ def short(value):
     return f"{value:g}"
 
 
+def text(x, y, content, anchor="start", extra=""):
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor"{extra}>{content}</text>'
+
+
 class Panel:
+    """One diagram, with logarithmic axes."""
+
     def __init__(self, column, title, xs, rows):
         self.left = LEFT + column * (WIDTH + GAP)
         self.title, self.xs, self.rows = title, xs, rows
@@ -46,55 +57,76 @@ class Panel:
     def y(self, value):
         return TOP + (1 - self.place(value, self.y_range)) * HEIGHT
 
-    def draw(self):
+    def frame(self):
         right, bottom = self.left + WIDTH, TOP + HEIGHT
-        yield f'<text x="{self.left}" y="{TOP - 12}" font-weight="bold">{self.title}</text>'
-        yield f'<rect x="{self.left}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#999"/>'
+        yield text(self.left, TOP - 12, self.title, extra=' font-weight="600"')
+        yield (f'<rect x="{self.left}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" fill="none" '
+               'stroke="currentColor" stroke-opacity="0.5"/>')
         for tick in ticks(*self.y_range):
             y = self.y(tick)
-            yield f'<path d="M{self.left} {y:.1f}H{right}" stroke="#ddd"/>'
-            yield f'<text x="{self.left - 5}" y="{y + 4:.1f}" text-anchor="end">{short(tick)}</text>'
+            yield f'<path d="M{self.left} {y:.1f}H{right}" stroke="currentColor" stroke-opacity="0.15"/>'
+            yield text(self.left - 5, y + 4, short(tick), "end")
         for value in self.xs:
-            yield f'<text x="{self.x(value):.1f}" y="{bottom + 16}" text-anchor="middle">{short(value)}</text>'
-        for name, ys in self.rows:
-            points = [(self.x(x), self.y(y)) for x, y in zip(self.xs, ys) if y > 0]
+            yield text(self.x(value), bottom + 16, short(value), "middle")
+
+    def lines(self):
+        # Ours last, so that it lies on top.
+        for name, ys in sorted(self.rows, key=lambda row: row[0] == "ours"):
+            color, points = COLORS.get(name, OTHER), [(self.x(x), self.y(y)) for x, y in zip(self.xs, ys) if y > 0]
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-            width = 2.5 if name == "ours" else 1.3
-            yield f'<polyline points="{path}" fill="none" stroke="{COLORS.get(name, "#000")}" stroke-width="{width}"/>'
+            width = 2.6 if name == "ours" else 1.4
+            yield f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}"/>'
             for x, y in points:
-                yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{COLORS.get(name, "#000")}"/>'
+                yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{color}"/>'
 
 
-def legend(names, left):
+def legend(names, y):
+    step = (3 * WIDTH + 2 * GAP) / min(len(names), 4)
     for index, name in enumerate(names):
-        y = TOP + 14 + index * 18
-        yield f'<path d="M{left} {y - 4}h18" stroke="{COLORS.get(name, "#000")}" stroke-width="3"/>'
-        yield f'<text x="{left + 24}" y="{y}">{name}</text>'
+        x, row = LEFT + index % 4 * step, y + index // 4 * ROW
+        yield f'<path d="M{x:.1f} {row - 4}h22" stroke="{COLORS.get(name, OTHER)}" stroke-width="3"/>'
+        yield text(x + 28, row, name)
 
 
-def main(source, target):
-    with open(source, encoding="utf-8") as file:
-        data = json.load(file)
+def drawing(data):
     servers = data["servers"]
     panels = [
         ("messages per second", data["busy"], "rate"),
         ("CPU per message, µs", data["busy"], "cpu"),
         ("bytes per idle connection", data["idle"], "memory"),
     ]
-    width = LEFT + len(panels) * (WIDTH + GAP) + LEGEND
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {TOP + HEIGHT + 56}" '
-        'font-family="sans-serif" font-size="11">',
-        f'<rect width="{width}" height="{TOP + HEIGHT + 56}" fill="#fff"/>',
-    ]
+    names = [server["name"] for server in servers]
+    below = TOP + HEIGHT + 46
+    width, height = LEFT + 3 * WIDTH + 2 * GAP + 20, below + (len(names) + 3) // 4 * ROW
+    yield (f'<svg class="drawing" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+           'aria-labelledby="growth-title" font-family="sans-serif" font-size="12">')
+    yield '<title id="growth-title">Rate, processor time and memory by the number of connections</title>'
     for column, (title, xs, key) in enumerate(panels):
-        rows = [(server["name"], server[key]) for server in servers]
-        lines.extend(Panel(column, title, xs, rows).draw())
-    lines.extend(legend([server["name"] for server in servers], LEFT + len(panels) * (WIDTH + GAP) - 40))
-    lines.append(f'<text x="{LEFT}" y="{TOP + HEIGHT + 44}" fill="#666">by the number of connections; 64-byte echo '
-                 f'over TCP, server and load on one core; {data["machine"]}</text></svg>')
-    with open(target, "w", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
+        panel = Panel(column, title, xs, [(server["name"], server[key]) for server in servers])
+        yield from panel.frame()
+        yield from panel.lines()
+    yield from legend(names, below)
+    yield "</svg>"
+
+
+def table(data):
+    servers, busy = data["servers"], data["busy"]
+    yield "| server | " + " | ".join(f"CPU, {short(count)} busy" for count in busy) + " | memory of an idle one |"
+    yield "|---|" + "---|" * (len(busy) + 1)
+    for server in servers:
+        ratios = [cpu / base for cpu, base in zip(server["cpu"], servers[0]["cpu"])]
+        cells = [f"{ratio:.2f}" for ratio in ratios] + [f"{server['memory'][-1] / 1024:.1f} KiB"]
+        yield f"| `{server['name']}` | " + " | ".join(cells) + " |"
+    yield ""
+    yield f"Measured on: {data['machine']}."
+
+
+def main(source, *targets):
+    with open(source, encoding="utf-8") as file:
+        data = json.load(file)
+    for target, show in zip(targets, (drawing, table)):
+        with open(target, "w", encoding="utf-8") as file:
+            file.write("\n".join(show(data)) + "\n")
 
 
 main(*sys.argv[1:])

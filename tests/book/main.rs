@@ -5,6 +5,7 @@
 mod asyncio;
 mod check;
 mod example;
+mod figures;
 mod lifecycle;
 mod snapshot;
 mod transcripts;
