@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use smol_transports::testing::{Clock, Memory, Peer, poll};
 use smol_transports::{
-    Connection, Written, connect_socket, connect_stream, create_connection, create_server, create_unix_connection,
-    create_unix_server,
+    ConnectSocket, Connection, Written, connect_socket, connect_stream, create_connection, create_server,
+    create_unix_connection, create_unix_server,
 };
 
 use crate::common::{ANY, blocking, client, guard, read_all, read_exact, tcp_pair};
@@ -254,6 +254,25 @@ fn a_server_leaves_clients_that_do_not_read() {
         handle.close();
         serving.await.unwrap();
         assert_eq!(log.end(), Some(ErrorKind::TimedOut));
+    });
+}
+
+/// A file is sent beside the buffer: it is a stall all the same if nobody takes it.
+#[test]
+fn a_client_that_does_not_take_a_file_is_left() {
+    guard(async {
+        let limited = [ConnectSocket::idle_timeout, ConnectSocket::write_timeout];
+        for (index, limit) in limited.into_iter().enumerate() {
+            let log = Log::default();
+            let (near, _far) = tcp_pair();
+            let connection = limit(connect_socket(Recorder::new(&log), near), SHORT).await.unwrap();
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(1 << 30).unwrap();
+            let sending = connection.transport().sendfile(file, ..);
+            connection.spawn().1.await;
+            assert_eq!(log.end(), Some(ErrorKind::TimedOut), "{index}");
+            assert_eq!(sending.await.unwrap_err().kind(), ErrorKind::TimedOut, "{index}");
+        }
     });
 }
 
