@@ -45,6 +45,7 @@ pub(crate) mod read_side;
 pub(crate) mod report;
 pub(crate) mod send_side;
 pub(crate) mod stream;
+pub(crate) mod succession;
 pub(crate) mod times;
 pub(crate) mod watch;
 pub(crate) mod write_side;

@@ -15,8 +15,9 @@ use futures_lite::future;
 use socket2::Socket;
 
 use crate::actor::delivery::{Payload, Receive};
-use crate::actor::mailbox::{Parcel, Stop};
+use crate::actor::mailbox::Stop;
 use crate::actor::stream::{Setup, StreamActor};
+use crate::actor::succession::Parcel;
 use crate::info::ExtraInfo;
 use crate::io::Halves;
 use crate::message::Event;
@@ -149,7 +150,7 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
         T: Clone,
     {
         let Run { actor, protocol: old, .. } = self.running.take().expect(RESOLVED);
-        drop(actor.mailbox().take_protocol());
+        actor.mailbox().disinherit();
         let running = Some(Run { actor, protocol, swapped: None });
         (Connection { transport: self.transport.clone(), running }, old)
     }

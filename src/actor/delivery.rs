@@ -6,8 +6,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
-use super::mailbox::{Mailbox, Parcel, View};
+use super::mailbox::{Mailbox, View};
 use super::send_side::SendSide;
+use super::succession::Parcel;
 use super::write_side::WriteSide;
 use crate::io::Flow;
 use crate::message::Event;

@@ -3,13 +3,13 @@
 //! Handles post here; the actor looks here whenever it is polled. What a caller can read back is true at once, and what
 //! the actor must do about it is derived from the same state, so nothing can be forgotten between the two.
 
-use std::any::Any;
 use std::fmt::Debug;
 use std::io;
 use std::task::Waker;
 
 use super::cause::Cause;
 use super::send_side::SendSide;
+use super::succession::{Parcel, Succession};
 use super::write_side::WriteSide;
 use crate::info::ExtraInfo;
 use crate::message::Written;
@@ -30,9 +30,6 @@ pub(crate) use owner::{Sight, Stage, View};
 const POLLED: u8 = 1;
 /// Something was posted since the actor took its last view.
 const CHANGED: u8 = 2;
-
-/// A protocol on its way to the actor, which knows its type.
-pub(crate) type Parcel = Box<dyn Any + Send>;
 
 /// `W` is the sending half: [`WriteSide`] for streams of bytes.
 #[derive(Debug)]
@@ -62,11 +59,7 @@ struct Inner<W> {
     cause: Option<Cause>,
     /// The end is an orderly one: the endpoint may say goodbye to the peer.
     goodbye: bool,
-    protocol: Option<Parcel>,
-    /// News from before `protocol` was set: the protocol before it is told.
-    owed: u32,
-    /// It is the turn of `protocol`.
-    renewed: bool,
+    succession: Succession,
     /// `connection_lost` has returned and the descriptor is closed.
     buried: bool,
 }
@@ -95,9 +88,7 @@ impl<W: SendSide> Mailbox<W> {
             waker: None,
             cause: None,
             goodbye: false,
-            protocol: None,
-            owed: 0,
-            renewed: false,
+            succession: Succession::default(),
             buried: false,
         };
         Self {
@@ -204,22 +195,25 @@ impl<W: SendSide> Mailbox<W> {
         self.lock().write.forget();
     }
 
-    /// Hands the next protocol to the actor; the one that was still waiting is dropped.
-    pub(crate) fn renew(&self, parcel: Parcel) {
-        let replaced = {
+    /// Hands the next protocol to the actor. What has come up by now is told to those before it; `elsewhere` counts what
+    /// other mailboxes have to tell.
+    pub(crate) fn renew(&self, parcel: Parcel, elsewhere: usize) {
+        let unused = {
             let mut inner = self.lock();
             if inner.lifecycle.state() == State::Lost {
-                drop(inner);
-                return drop(parcel);
+                Some(parcel)
+            } else {
+                self.flags.fetch_or(CHANGED, Ordering::AcqRel);
+                let untold = inner.write.untold() + elsewhere;
+                inner.succession.push(parcel, untold)
             }
-            if inner.protocol.is_none() {
-                inner.owed = u32::try_from(inner.write.untold()).unwrap_or(u32::MAX);
-            }
-            inner.renewed = inner.owed == 0;
-            self.flags.fetch_or(CHANGED, Ordering::AcqRel);
-            inner.protocol.replace(parcel)
         };
-        drop(replaced);
+        drop(unused);
+    }
+
+    /// How much has come up that is not told yet.
+    pub(crate) fn untold(&self) -> usize {
+        self.lock().write.untold()
     }
 
     /// Whether `connection_lost` has returned and the descriptor is closed.
@@ -336,6 +330,7 @@ impl<W: SendSide> Inner<W> {
     /// What the marks have to say, if the life cycle allows it.
     fn tell(&mut self) -> Option<W::News> {
         let (input, news) = self.write.tell()?;
+        self.succession.pay();
         self.lifecycle.step(input).then_some(news)
     }
 

@@ -280,7 +280,10 @@ impl Receive for PipeReceive<'_> {
         }
         match event {
             Event::DataReceived(data) => self.receive.event(ProcessEvent::PipeDataReceived(pipe, data)),
-            Event::PauseWriting => self.receive.event(ProcessEvent::PauseWriting(pipe)),
+            Event::PauseWriting => {
+                self.receive.event(ProcessEvent::PauseWriting(pipe));
+                self.mailbox.told();
+            }
             Event::ResumeWriting => self.receive.event(ProcessEvent::ResumeWriting(pipe)),
             Event::ConnectionLost(exc) => self.receive.event(ProcessEvent::PipeConnectionLost(pipe, exc)),
             Event::ConnectionMade | Event::EofReceived | Event::BufferUpdated(_) => {}

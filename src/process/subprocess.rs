@@ -11,8 +11,8 @@ use futures_lite::future;
 
 use super::SubprocessTransport;
 use crate::actor::delivery::Receive;
-use crate::actor::mailbox::Parcel;
 use crate::actor::process::{ProcessActor, Processes};
+use crate::actor::succession::Parcel;
 use crate::message::ProcessEvent;
 use crate::protocol::SubprocessProtocol;
 use crate::running::{Running, spawn};

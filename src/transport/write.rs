@@ -26,6 +26,11 @@ pub struct WriteTransport {
 }
 
 impl WriteTransport {
+    #[cfg(unix)]
+    pub(crate) const fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
     /// [`Transport::write`]
     pub fn write(&self, data: impl AsRef<[u8]>) -> Written {
         self.mailbox.write(Chunk::Borrowed(data.as_ref()))
@@ -159,7 +164,7 @@ impl WriteTransport {
     /// [`Transport::set_protocol`]
     pub fn set_protocol(&self, protocol: impl StreamProtocol<Self> + Send + 'static) {
         let protocol: Box<dyn Stream<Self> + Send> = Box::new(protocol);
-        self.mailbox.renew(Box::new(protocol));
+        self.mailbox.renew(Box::new(protocol), 0);
     }
 }
 

@@ -11,6 +11,13 @@ impl Mailbox<ProcessSide> {
         inner.end(None);
     }
 
+    /// A pipe has told what was counted when a protocol was set.
+    pub(crate) fn told(&self) {
+        let mut inner = self.lock();
+        inner.succession.pay();
+        inner.succession.advance();
+    }
+
     pub(crate) fn close_child(&self) {
         self.post(|inner| {
             inner.write.by_itself = false;

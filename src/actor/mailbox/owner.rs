@@ -1,11 +1,13 @@
 //! What the actor does with its mailbox: the one that is polled, and empties it.
 
 use std::io;
+use std::mem;
 use std::task::Waker;
 
-use super::{CHANGED, Inner, Mailbox, POLLED, Parcel};
+use super::{CHANGED, Inner, Mailbox, POLLED};
 use crate::actor::cause::Cause;
 use crate::actor::send_side::SendSide;
+use crate::actor::succession::Parcel;
 use crate::io::Flow;
 use crate::state::lifecycle::{Input, State};
 use crate::sync::atomic::Ordering;
@@ -102,7 +104,7 @@ impl<W: SendSide> Mailbox<W> {
     /// The state as the actor is to know it. A protocol that waits is still to be taken.
     fn see(&self, inner: &mut Inner<W>) -> View {
         inner.polled = true;
-        let changed = if inner.protocol.is_some() { CHANGED } else { 0 };
+        let changed = if inner.succession.is_empty() { 0 } else { CHANGED };
         self.flags.store(POLLED | changed, Ordering::Release);
         inner.view()
     }
@@ -122,10 +124,9 @@ impl<W: SendSide> Mailbox<W> {
         let mut inner = self.lock();
         inner.polled = true;
         inner.work();
-        inner.renewed |= inner.owed == 0 && inner.protocol.is_some();
+        inner.succession.advance();
         let was_paused = inner.write.marks().is_paused();
         let news = inner.tell();
-        inner.owed = inner.owed.saturating_sub(1);
         let resumed = was_paused && !inner.write.marks().is_paused();
         let done = inner.write.take_done();
         let spent = inner.write.take_spent();
@@ -149,13 +150,15 @@ impl<W: SendSide> Mailbox<W> {
         self.lock().write.unblock();
     }
 
-    /// The protocol that was handed over last, if there is a new one.
+    /// The protocol whose turn it is, if there is a new one.
     pub(crate) fn take_protocol(&self) -> Option<Parcel> {
-        if !self.has_changed() {
-            return None;
-        }
-        let mut inner = self.lock();
-        if std::mem::take(&mut inner.renewed) { inner.protocol.take() } else { None }
+        if self.has_changed() { self.lock().succession.take() } else { None }
+    }
+
+    /// Drops all protocols that were handed over and have not taken over yet.
+    pub(crate) fn disinherit(&self) {
+        let passed = mem::take(&mut self.lock().succession);
+        drop(passed);
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -176,9 +179,12 @@ impl<W: SendSide> Mailbox<W> {
         let mut inner = self.lock();
         let made = inner.lifecycle.state() != State::Start;
         inner.end(None);
-        inner.renewed |= inner.protocol.is_some();
+        let passed = inner.succession.finish();
         let lost = inner.lifecycle.step(Input::ConnectionLost);
-        (made && lost).then(|| inner.cause.as_ref().map(Cause::to_error))
+        let cause = (made && lost).then(|| inner.cause.as_ref().map(Cause::to_error));
+        drop(inner);
+        drop(passed);
+        cause
     }
 
     /// Lets go of everything; then `announce` follows.
@@ -188,7 +194,7 @@ impl<W: SendSide> Mailbox<W> {
         // A pause that a drop has left untold is over as well.
         inner.write.marks_mut().forget();
         let spent = inner.write.take_spent();
-        let remains = (spent, inner.write.take_outlet(), inner.protocol.take(), inner.waker.take());
+        let remains = (spent, inner.write.take_outlet(), mem::take(&mut inner.succession), inner.waker.take());
         drop(inner);
         drop(remains);
     }
@@ -210,7 +216,7 @@ impl<W: SendSide> Inner<W> {
     fn view(&self) -> View {
         let wants_data = self.lifecycle.wants_data() && !self.reading_paused && !self.write.is_upgrading();
         let has_news = self.write.has_news();
-        let may_go_on = wants_data && !has_news && self.protocol.is_none();
+        let may_go_on = wants_data && !has_news && self.succession.is_empty();
         let has_backlog = !self.write.is_empty();
         let is_live = matches!(self.lifecycle.state(), State::Open | State::PeerEof);
         View {
