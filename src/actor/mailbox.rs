@@ -274,7 +274,7 @@ impl<W: SendSide> Inner<W> {
             || (!self.write.is_blocked() && !self.write.is_empty())
             || self.write.has_news()
             || (state == State::Ended && !self.goodbye)
-            || (state == State::Closing && self.write.is_empty())
+            || (state == State::Closing && self.is_done())
     }
 
     /// Sends what was gathered, so that gathering cannot be told from sending at once.
@@ -305,12 +305,17 @@ impl<W: SendSide> Inner<W> {
         if self.lifecycle.step(Input::Close) {
             // The actor has a deadline to set, or a child to kill.
             self.dirty = true;
-            if self.write.is_empty() {
+            if self.is_done() {
                 self.leave();
             } else if self.write.is_only_upgrading() {
                 self.end(None);
             }
         }
+    }
+
+    /// Whether nothing is left to be done after `close()`: a writer that was paused is resumed before the end.
+    fn is_done(&self) -> bool {
+        self.write.is_empty() && !self.write.has_news()
     }
 
     /// All is sent after `close()`.

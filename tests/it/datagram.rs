@@ -324,6 +324,26 @@ fn the_last_datagram_of_a_full_buffer_may_fail() {
 }
 
 #[test]
+fn a_sender_is_resumed_before_the_end_however_many_errors_come_between() {
+    let (mut endpoint, peer) = MemoryDatagram::new(Log::default()).write_limits(WriteLimits::high(0)).open();
+    peer.set_room(0);
+    for port in 0..40 {
+        endpoint.transport().send_to("a", addr(port));
+    }
+    run(&mut endpoint);
+    endpoint.transport().close();
+    (0..40).for_each(|_| peer.fail_sending(ErrorKind::NetworkDown.into()));
+    let seen = loop {
+        if let Poll::Ready(log) = poll(&mut endpoint) {
+            break log.seen;
+        }
+    };
+    assert_eq!(seen[..2], [Seen::Made, Seen::Pause]);
+    assert_eq!(seen[2..42], vec![Seen::Error(ErrorKind::NetworkDown); 40]);
+    assert_eq!(seen[42..], [Seen::Resume, Seen::Lost(None)]);
+}
+
+#[test]
 fn a_failed_receive_is_told_and_the_next_goes_on() {
     let (mut endpoint, peer) = connected(Log::default());
     peer.fail_receiving(ErrorKind::ConnectionRefused.into());

@@ -163,7 +163,7 @@ impl<W: SendSide> Mailbox<W> {
 
     pub(crate) fn stage(&self) -> Stage {
         let mut inner = self.lock();
-        if inner.lifecycle.state() == State::Closing && inner.write.is_empty() {
+        if inner.lifecycle.state() == State::Closing && inner.is_done() {
             inner.leave();
         }
         match inner.lifecycle.state() {
