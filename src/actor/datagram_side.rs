@@ -116,6 +116,12 @@ impl DatagramSide {
         }
     }
 
+    /// Sends after the end: without a peer that goes on until the descriptor is closed, but nothing waits any more.
+    /// Whether it was sent, or has failed.
+    pub(crate) fn send_late(&mut self, data: &[u8], to: Option<&Addr>) -> bool {
+        matches!(self.route, Route::Open) && self.try_send(&[Outgoing { data, to }]) > 0
+    }
+
     fn push(&mut self, data: Chunk<'_>, to: Option<Addr>) {
         let (data, shared) = match data {
             Chunk::Borrowed(data) => (Bytes::copy_from_slice(data), false),

@@ -45,7 +45,7 @@ impl DatagramTransport {
     ///
     /// Never fails because of the network. It is answered with [`Written::Refused`] if the endpoint was made without a
     /// remote address, and with [`Written::Closed`] after the end. After [`close`](Self::close), what is sent while the
-    /// buffer empties is still sent.
+    /// buffer empties is still sent; an endpoint without a peer sends until its descriptor is closed.
     #[doc(alias = "sendto")]
     pub fn send(&self, data: impl AsRef<[u8]>) -> Written {
         self.mailbox.send(Chunk::Borrowed(data.as_ref()), None)

@@ -344,6 +344,24 @@ fn a_sender_is_resumed_before_the_end_however_many_errors_come_between() {
 }
 
 #[test]
+fn without_a_peer_sending_goes_on_until_the_loss_has_been_told() {
+    let (mut endpoint, peer) = open(Log::default());
+    let transport = endpoint.transport().clone();
+    transport.close();
+    assert_eq!(transport.send_to("behind", addr(1)), Written::Queued);
+    peer.set_room(0);
+    assert_eq!(transport.send_to("no room", addr(1)), Written::Closed);
+    assert!(poll(&mut endpoint).is_ready());
+    assert_eq!(transport.send_to("late", addr(1)), Written::Closed);
+    assert_eq!(payloads(&peer), [b"behind"]);
+
+    let (endpoint, peer) = connected(Log::default());
+    endpoint.transport().close();
+    assert_eq!(endpoint.transport().send("behind"), Written::Closed);
+    assert!(payloads(&peer).is_empty());
+}
+
+#[test]
 fn a_failed_receive_is_told_and_the_next_goes_on() {
     let (mut endpoint, peer) = connected(Log::default());
     peer.fail_receiving(ErrorKind::ConnectionRefused.into());

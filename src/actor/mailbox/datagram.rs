@@ -30,7 +30,8 @@ impl Inner<DatagramSide> {
             Err(misuse) => return Written::Refused(misuse),
         };
         if !self.lifecycle.takes_writes() {
-            return Written::Closed;
+            let sent = self.write.send_late(data.as_slice(), to.as_ref());
+            return if sent { Written::Queued } else { Written::Closed };
         }
         let blocked = self.write.is_blocked();
         if self.polled {
