@@ -160,7 +160,8 @@ impl<M: Messages> Delivery<'_, M> {
         }
     }
 
-    fn call(&mut self, event: M::Event<'_>) -> M::Answer {
+    /// Makes a callback that the life cycle need not be asked about.
+    pub(crate) fn call(&mut self, event: M::Event<'_>) -> M::Answer {
         self.renew();
         let receive = &mut *self.receive;
         match guarded(move || receive.event(event)) {

@@ -144,7 +144,8 @@ impl ProcessActor {
     pub(crate) fn made(&mut self, receive: &mut dyn Receive<Processes>) {
         crate::stats::made();
         for (pipe, actor) in &mut self.pipes {
-            actor.made(&mut PipeReceive { pipe: *pipe, receive, mailbox: &self.mailbox });
+            let losses = &mut Vec::new();
+            actor.made(&mut PipeReceive { pipe: *pipe, receive, mailbox: &self.mailbox, losses });
         }
         // What the protocol writes now goes into pipes that are open already; their opening is told to nobody.
         self.delivery(receive).deliver(ProcessEvent::ConnectionMade);
@@ -190,23 +191,34 @@ impl ProcessActor {
         Delivery { mailbox: &self.mailbox, receive, payload, waker: Waker::noop(), view: View::NEW, reads: 0 }
     }
 
-    /// After a panic nothing but the end is told.
+    /// Tells what the pipes have to say: first what all of them have, then which have ended, in the order of their
+    /// descriptors. After a panic nothing but the end is told.
     fn poll_pipes(&mut self, cx: &mut Context<'_>, receive: &mut dyn Receive<Processes>) {
         if self.payload.is_some() {
             return;
         }
+        let mut losses = Vec::new();
         let mut panic = None;
         self.pipes.retain_mut(|(pipe, actor)| {
             if panic.is_some() {
                 return true;
             }
-            let done = actor.poll(cx, &mut PipeReceive { pipe: *pipe, receive, mailbox: &self.mailbox }).is_ready();
+            let mut receive = PipeReceive { pipe: *pipe, receive, mailbox: &self.mailbox, losses: &mut losses };
+            let done = actor.poll(cx, &mut receive).is_ready();
             panic = actor.take_payload();
             !done
         });
         if let Some(payload) = panic {
             let exc = keep(&mut self.payload, payload);
             self.mailbox.panicked(exc);
+        }
+        self.tell_losses(losses, receive);
+    }
+
+    /// Each pipe is lost once, after all that it had to say, and whatever else has happened.
+    fn tell_losses(&mut self, losses: Losses, receive: &mut dyn Receive<Processes>) {
+        for (pipe, exc) in losses {
+            self.delivery(receive).call(ProcessEvent::PipeConnectionLost(pipe, exc));
         }
     }
 
@@ -253,9 +265,11 @@ impl ProcessActor {
             // There may be nobody left to kill.
             let _ = self.process.kill();
         }
+        let mut losses = Vec::new();
         for (pipe, mut actor) in self.pipes.drain(..) {
-            actor.end(&mut PipeReceive { pipe, receive, mailbox: &self.mailbox });
+            actor.end(&mut PipeReceive { pipe, receive, mailbox: &self.mailbox, losses: &mut losses });
         }
+        self.tell_losses(losses, receive);
         self.process.let_go();
         self.exit = None;
         self.delivery(receive).lose();
@@ -270,7 +284,12 @@ struct PipeReceive<'a> {
     pipe: Pipe,
     receive: &'a mut dyn Receive<Processes>,
     mailbox: &'a Mailbox<ProcessSide>,
+    /// Where losses wait to be told.
+    losses: &'a mut Losses,
 }
+
+/// Pipes that have ended, and why.
+type Losses = Vec<(Pipe, Option<io::Error>)>;
 
 impl Receive for PipeReceive<'_> {
     fn event(&mut self, event: Event<'_>) -> OnEof {
@@ -285,7 +304,7 @@ impl Receive for PipeReceive<'_> {
                 self.mailbox.told();
             }
             Event::ResumeWriting => self.receive.event(ProcessEvent::ResumeWriting(pipe)),
-            Event::ConnectionLost(exc) => self.receive.event(ProcessEvent::PipeConnectionLost(pipe, exc)),
+            Event::ConnectionLost(exc) => self.losses.push((pipe, exc)),
             Event::ConnectionMade | Event::EofReceived | Event::BufferUpdated(_) => {}
         }
         OnEof::Close

@@ -332,6 +332,22 @@ fn finish(transport: &SubprocessTransport) {
 }
 
 #[test]
+fn what_was_written_comes_before_the_ends_of_the_pipes() {
+    let (mut child, hand) = start(Recorder::new(), Script::new());
+    let log = child.protocol().log();
+    hand.close(Pipe::Stdin);
+    hand.close(Pipe::Stderr);
+    hand.write(Pipe::Stdout, "out");
+    hand.close(Pipe::Stdout);
+    hand.exit(0);
+    assert!(poll(&mut child).is_ready());
+    let mut expected = vec![Call::Made(PIPES.to_vec()), data(Pipe::Stdout, "out")];
+    expected.extend(PIPES.map(|pipe| Call::PipeLost(pipe, None)));
+    expected.extend([Call::Exited(0), Call::Lost(None)]);
+    assert_eq!(log.calls(), expected);
+}
+
+#[test]
 fn nothing_is_said_after_a_panic_though_the_child_exits_at_the_same_moment() {
     let (mut child, hand) = start(Recorder::new().panicking_in(Step::Data(Pipe::Stdout)), Script::new());
     let log = child.protocol().log();
