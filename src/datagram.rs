@@ -171,7 +171,7 @@ impl<P: DatagramProtocol> Future for CreatingDatagramEndpoint<P> {
         let this = self.get_mut();
         let Opened { socket, route, guard } = ready!(this.open.as_mut().poll(cx))?;
         let (protocol, options) = this.start.take().expect("the future has resolved already");
-        let info = ExtraInfo::of_socket(&socket);
+        let info = ExtraInfo::of_datagram_socket(&socket);
         let setup = Setup { limits: options.limits, close_timeout: options.close_timeout, guard, ..Setup::default() };
         Poll::Ready(Ok(DatagramEndpoint::start(protocol, async_io::halves(socket), route, info, setup)))
     }

@@ -6,7 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use socket2::{SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket};
+
+mod kind;
+
+pub use kind::{PipeKind, SocketKind};
 
 /// The address of one end of a socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -218,6 +222,8 @@ impl PartialEq<SocketAddr> for Addr {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct ExtraInfo {
+    socket_kind: Option<SocketKind>,
+    pipe_kind: Option<PipeKind>,
     peername: Option<Addr>,
     /// The clients of a server share it.
     sockname: Option<Arc<Addr>>,
@@ -243,14 +249,7 @@ pub struct Credentials {
     pub gid: u32,
 }
 
-impl Credentials {
-    /// What a socket tells: only a connected stream socket of the Unix family knows.
-    fn of_socket(socket: &Socket, peer: &SockAddr) -> Option<Self> {
-        let knows = peer.is_unix() && socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
-        knows.then(|| credentials(socket)).flatten()
-    }
-}
-
+/// Only a connected stream socket of the Unix family knows.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn credentials(socket: &Socket) -> Option<Credentials> {
     let found = rustix::net::sockopt::socket_peercred(socket).ok()?;
@@ -264,23 +263,35 @@ fn credentials(_: &Socket) -> Option<Credentials> {
 }
 
 impl ExtraInfo {
-    /// What a socket tells; what it cannot tell is none.
-    pub(crate) fn of_socket(socket: &Socket) -> Self {
-        Self::of_accepted(socket, None)
+    /// What a datagram socket tells; what it cannot tell is none.
+    pub(crate) fn of_datagram_socket(socket: &Socket) -> Self {
+        Self::of_socket(socket, false, None)
     }
 
-    /// The same with the address that `accept` returned, if it did: the peer may have gone since.
-    pub(crate) fn of_accepted(socket: &Socket, peer: Option<Addr>) -> Self {
+    /// What a stream socket tells. With the address that `accept` returned, if it did: the peer may have gone since.
+    pub(crate) fn of_stream_socket(socket: &Socket, peer: Option<Addr>) -> Self {
+        Self::of_socket(socket, true, peer)
+    }
+
+    fn of_socket(socket: &Socket, is_stream: bool, peer: Option<Addr>) -> Self {
         let is_known = peer.as_ref().is_some_and(|peer| peer.as_inet().is_some());
         let asked = if is_known { None } else { socket.peer_addr().ok() };
         let sockname = socket.local_addr().ok();
         Self {
+            socket_kind: Some(SocketKind::of(is_stream, sockname.as_ref())),
+            pipe_kind: None,
             peername: peer.or_else(|| asked.as_ref().and_then(Addr::from_sock_addr)),
             sockname: sockname.as_ref().and_then(Addr::from_sock_addr).map(Arc::new),
-            peer_credentials: asked.as_ref().and_then(|peer| Credentials::of_socket(socket, peer)),
+            peer_credentials: asked.filter(|peer| is_stream && peer.is_unix()).and_then(|_| credentials(socket)),
             #[cfg(feature = "tls-custom")]
             tls: TlsLayers::default(),
         }
+    }
+
+    /// What there is to know about a pipe.
+    #[cfg(unix)]
+    pub(crate) fn of_pipe(kind: PipeKind) -> Self {
+        Self { pipe_kind: Some(kind), ..Self::default() }
     }
 
     /// The same with another address of the peer.
@@ -318,6 +329,34 @@ impl ExtraInfo {
     #[must_use]
     pub fn tls(&self) -> Option<&crate::tls::TlsInfo> {
         std::iter::successors(self.tls.0.get(), |layer| layer.1.0.get()).last().map(|layer| &layer.0)
+    }
+
+    /// What kind of socket it is on; `None` if it is not on a socket, or on one that is used as a pipe.
+    ///
+    /// The socket itself is lent by [`with_socket`](crate::Transport::with_socket), until the loss.
+    #[doc(alias = "socket")]
+    #[must_use]
+    pub const fn socket_kind(&self) -> Option<SocketKind> {
+        self.socket_kind
+    }
+
+    /// What kind of pipe it is on; `None` if it is not on a pipe.
+    ///
+    /// The descriptor itself is lent by `with_pipe`, until the loss.
+    ///
+    /// ```
+    /// # #[cfg(unix)]
+    /// use smol_transports::{PipeKind, ReadTransport};
+    ///
+    /// # #[cfg(unix)]
+    /// fn is_typed_in(transport: &ReadTransport) -> bool {
+    ///     transport.extra_info().pipe_kind() == Some(PipeKind::Terminal)
+    /// }
+    /// ```
+    #[doc(alias = "pipe")]
+    #[must_use]
+    pub const fn pipe_kind(&self) -> Option<PipeKind> {
+        self.pipe_kind
     }
 
     /// The address of the peer.

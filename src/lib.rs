@@ -131,7 +131,7 @@ pub use datagram::{
     create_datagram_endpoint,
 };
 pub use deferred::Deferred;
-pub use info::{Addr, Credentials, ExtraInfo, UnixAddr};
+pub use info::{Addr, Credentials, ExtraInfo, PipeKind, SocketKind, UnixAddr};
 pub use message::{Closed, Command, DatagramCommand, DatagramEvent, Event, Misuse, ReadCommand, WriteCommand, Written};
 #[cfg(unix)]
 pub use message::{ProcessCommand, ProcessEvent};

@@ -9,7 +9,6 @@ use crate::actor::stream::Setup;
 use crate::connection::Connection;
 use crate::deferred::Deferred;
 use crate::deferred::sealed::Build;
-use crate::info::ExtraInfo;
 use crate::io::pipe::{End, Pipe, reader, writer};
 use crate::protocol::StreamProtocol;
 use crate::state::kind::Kind;
@@ -115,7 +114,8 @@ impl<P: StreamProtocol<ReadTransport>> Build for ConnectReadPipe<P> {
     fn build(self) -> io::Result<Connection<P, ReadTransport>> {
         let pipe = Pipe::adopt(self.pipe, End::Read)?;
         let setup = Setup { kind: Kind::ReadPipe, ..Setup::default() };
-        Ok(Connection::start(self.protocol, reader(pipe), ExtraInfo::default(), setup))
+        let info = pipe.info();
+        Ok(Connection::start(self.protocol, reader(pipe), info, setup))
     }
 }
 
@@ -157,7 +157,8 @@ impl<P: StreamProtocol<WriteTransport>> Build for ConnectWritePipe<P> {
 
     fn build(self) -> io::Result<Connection<P, WriteTransport>> {
         let pipe = Pipe::adopt(self.pipe, End::Write)?;
-        Ok(Connection::start(self.protocol, writer(pipe), ExtraInfo::default(), self.setup))
+        let info = pipe.info();
+        Ok(Connection::start(self.protocol, writer(pipe), info, self.setup))
     }
 }
 

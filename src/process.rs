@@ -11,7 +11,7 @@ use crate::actor::process::{ProcessActor, ProcessSide};
 use crate::actor::stream::{Setup, StreamActor};
 use crate::deferred::Deferred;
 use crate::deferred::sealed::Build;
-use crate::info::ExtraInfo;
+use crate::info::{ExtraInfo, PipeKind};
 use crate::io::Halves;
 use crate::io::child::{Process, Spawned};
 use crate::protocol::{Pipe, SubprocessProtocol};
@@ -209,5 +209,6 @@ fn supervise(spawned: Spawned, limits: WriteLimits, leads_group: bool) -> (Subpr
 
 fn pipe_actor(pipe: Pipe, halves: Halves, limits: WriteLimits) -> StreamActor {
     let kind = if pipe == Pipe::Stdin { Kind::WritePipe } else { Kind::ReadPipe };
-    StreamActor::new(halves, ExtraInfo::default(), Setup { kind, limits, ..Setup::default() })
+    let info = ExtraInfo::of_pipe(PipeKind::Fifo);
+    StreamActor::new(halves, info, Setup { kind, limits, ..Setup::default() })
 }

@@ -67,7 +67,8 @@ fn open_halves<T: Handle>(halves: Halves, info: ExtraInfo, kind: Kind) -> (T, Ev
 #[cfg(unix)]
 pub fn open_read_pipe(fd: impl Into<OwnedFd>) -> io::Result<(ReadTransport, Events, Actor)> {
     let pipe = pipe::Pipe::adopt(fd.into(), pipe::End::Read)?;
-    Ok(open_halves(pipe::reader(pipe), ExtraInfo::default(), Kind::ReadPipe))
+    let info = pipe.info();
+    Ok(open_halves(pipe::reader(pipe), info, Kind::ReadPipe))
 }
 
 /// Runs the write end of a pipe without a protocol, see [`connect_write_pipe`](crate::connect_write_pipe). Like [`open`]
@@ -79,7 +80,8 @@ pub fn open_read_pipe(fd: impl Into<OwnedFd>) -> io::Result<(ReadTransport, Even
 #[cfg(unix)]
 pub fn open_write_pipe(fd: impl Into<OwnedFd>) -> io::Result<(WriteTransport, Events, Actor)> {
     let pipe = pipe::Pipe::adopt(fd.into(), pipe::End::Write)?;
-    Ok(open_halves(pipe::writer(pipe), ExtraInfo::default(), Kind::WritePipe))
+    let info = pipe.info();
+    Ok(open_halves(pipe::writer(pipe), info, Kind::WritePipe))
 }
 
 /// Starts a child process without a protocol, with pipes for its three standard streams. Like [`open`] otherwise.
@@ -201,7 +203,7 @@ pub struct ProcessActor {
 /// ```
 pub fn open_datagram(socket: impl DatagramSocket) -> io::Result<(DatagramTransport, DatagramEvents, DatagramActor)> {
     let Opened { socket, route, .. } = Opened::existing(socket.into_datagram_socket()?)?;
-    let info = ExtraInfo::of_socket(&socket);
+    let info = ExtraInfo::of_datagram_socket(&socket);
     let mut actor = Core::new(datagram::async_io::halves(socket), route, info, Setup::default());
     let (mut inlet, events) = queue();
     actor.made(&mut inlet);

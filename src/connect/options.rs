@@ -70,7 +70,7 @@ impl Options {
     /// Makes a socket ready for an actor.
     pub(crate) fn adopt(&self, socket: &Socket, peer: Option<Addr>) -> io::Result<ExtraInfo> {
         socket::adopt(socket)?;
-        let info = ExtraInfo::of_accepted(socket, peer);
+        let info = ExtraInfo::of_stream_socket(socket, peer);
         if info.sockname().and_then(Addr::as_inet).is_some() {
             self.set_tcp_options(socket)?;
         }

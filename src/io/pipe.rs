@@ -1,6 +1,6 @@
 //! Pipes, terminals and other descriptors that are read or written, not sent to.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
@@ -14,6 +14,7 @@ use super::async_io::{Binding, Stream};
 use super::errors::retry;
 use super::socket::FLAGS;
 use super::{Endpoint, Flow, Halves, Recv};
+use crate::info::{ExtraInfo, PipeKind};
 
 /// A descriptor in non-blocking mode; the mode is put back when it is closed.
 #[derive(Debug)]
@@ -55,6 +56,16 @@ impl Pipe {
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
         Ok(Self { fd, _restore: None, is_socket: false })
+    }
+
+    /// What there is to know about it.
+    pub(crate) fn info(&self) -> ExtraInfo {
+        ExtraInfo::of_pipe(match file_type(&self.fd) {
+            FileType::Socket => PipeKind::Socket,
+            FileType::CharacterDevice if self.fd.is_terminal() => PipeKind::Terminal,
+            FileType::CharacterDevice => PipeKind::Device,
+            _ => PipeKind::Fifo,
+        })
     }
 
     /// What is to be watched for the end of a reader. One who can read it himself would wait for himself.

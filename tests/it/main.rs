@@ -16,6 +16,8 @@ mod drops;
 mod flow;
 #[cfg(unix)]
 mod guard;
+#[cfg(unix)]
+mod info;
 mod lifecycle;
 mod memory;
 mod panics;

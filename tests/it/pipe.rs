@@ -7,7 +7,7 @@ mod panics;
 mod program;
 mod read;
 mod recorder;
-mod terminal;
+pub(crate) mod terminal;
 mod write;
 
 use std::fs::File;

@@ -49,7 +49,7 @@ fn has_extra(transport: &DatagramTransport, name: &str) -> bool {
     match name {
         "peername" => transport.extra_info().peername().is_some(),
         "sockname" => transport.extra_info().sockname().is_some(),
-        "socket" => transport.with_socket(|_| ()).is_some(),
+        "socket" => transport.extra_info().socket_kind().is_some(),
         _ => false,
     }
 }

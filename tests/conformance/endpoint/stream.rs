@@ -86,7 +86,7 @@ impl Endpoint for ReadTransport {
 
     fn check(&self, what: &What) -> Option<Value> {
         Some(match what {
-            What::Extra(name) => json!(name == "pipe" && self.with_pipe(|_| ()).is_some()),
+            What::Extra(name) => json!(name == "pipe" && self.extra_info().pipe_kind().is_some()),
             What::IsReading => json!(self.is_reading()),
             _ => return None,
         })
@@ -102,7 +102,7 @@ impl Endpoint for WriteTransport {
             What::BufferEmpty => json!(self.write_buffer_size() == 0),
             What::BufferSize => json!(self.write_buffer_size()),
             What::CanWriteEof => json!(self.can_write_eof()),
-            What::Extra(name) => json!(name == "pipe" && self.with_pipe(|_| ()).is_some()),
+            What::Extra(name) => json!(name == "pipe" && self.extra_info().pipe_kind().is_some()),
             What::Limits => json!(limits(self.write_buffer_limits())),
             _ => return None,
         })
@@ -113,7 +113,7 @@ fn has_extra(transport: &Transport, name: &str) -> bool {
     match name {
         "peername" => transport.extra_info().peername().is_some(),
         "sockname" => transport.extra_info().sockname().is_some(),
-        "socket" => transport.with_socket(|_| ()).is_some(),
+        "socket" => transport.extra_info().socket_kind().is_some(),
         #[cfg(feature = "tls")]
         "cipher" | "ssl_object" | "sslcontext" => transport.extra_info().tls().is_some(),
         #[cfg(feature = "tls")]

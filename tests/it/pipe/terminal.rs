@@ -20,7 +20,7 @@ const OPEN: &str = "import os, socket, sys
 socket.send_fds(socket.socket(fileno=0), [b'x'], os.openpty())";
 
 /// The user's end and the program's end of a new terminal; none without Python, which opens it.
-fn terminal() -> Option<(File, OwnedFd)> {
+pub(crate) fn terminal() -> Option<(File, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair().expect("two sockets");
     let stdin = OwnedFd::from(theirs);
     let status = Command::new("python3").args(["-c", OPEN]).stdin(stdin).stderr(Stdio::null()).status();
