@@ -13,7 +13,7 @@ use crate::recorder::{Recorder, Supervising};
 use crate::scenario::{Style, What};
 
 /// The signals that scenarios may name.
-const SIGNALS: [(&str, Signal); 29] = [
+const SIGNALS: [(&str, Signal); 31] = [
     ("SIGABRT", Signal::ABORT),
     ("SIGALRM", Signal::ALARM),
     ("SIGBUS", Signal::BUS),
@@ -27,8 +27,10 @@ const SIGNALS: [(&str, Signal); 29] = [
     ("SIGKILL", Signal::KILL),
     ("SIGPIPE", Signal::PIPE),
     ("SIGPROF", Signal::PROF),
+    ("SIGPWR", Signal::POWER),
     ("SIGQUIT", Signal::QUIT),
     ("SIGSEGV", Signal::SEGV),
+    ("SIGSTKFLT", Signal::STKFLT),
     ("SIGSTOP", Signal::STOP),
     ("SIGSYS", Signal::SYS),
     ("SIGTERM", Signal::TERM),

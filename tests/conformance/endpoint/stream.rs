@@ -17,11 +17,6 @@ macro_rules! any_stream {
     () => {
         closing!();
 
-        fn abort(&self) -> Outcome {
-            self.abort();
-            Ok(())
-        }
-
         fn set_protocol(&self, recorder: Recorder) -> Outcome {
             match recorder.spec().style {
                 Style::Buffered => self.set_protocol(Buffered(Filling::new(recorder))),
@@ -37,6 +32,11 @@ macro_rules! any_stream {
 macro_rules! writing {
     () => {
         buffering!();
+
+        fn abort(&self) -> Outcome {
+            self.abort();
+            Ok(())
+        }
 
         fn write(&self, data: &[u8]) -> Outcome {
             outcome_of_write(self.write(data))
@@ -80,6 +80,7 @@ impl Endpoint for Transport {
     }
 }
 
+/// The `abort` of these is an addition to the interface that the scenarios are about.
 impl Endpoint for ReadTransport {
     any_stream!();
     reading!();
