@@ -84,6 +84,13 @@
 //!
 //! This crate installs no signal handler; to learn that a child has exited, async-process does so on systems other than
 //! Linux from 5.3 on.
+//!
+//! # Watching it
+//!
+//! - [`stats::stats`] reads counters that are always on: transports alive, bytes that wait to be sent, reads, writes.
+//! - With the feature `tracing` each transport has a span named `transport`, at the level DEBUG. Its fields say what it
+//!   is, and with whom it talks; its events, how it was made, paused, resumed, and lost. Callbacks run inside of it, so
+//!   that what a protocol logs belongs to the transport.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -117,6 +124,7 @@ mod sync;
 pub mod testing;
 #[cfg(feature = "tls-custom")]
 mod tls;
+mod trace;
 mod transport;
 #[cfg(unix)]
 mod unix;

@@ -190,14 +190,17 @@ pub(crate) fn open(command: impl IntoCommand) -> io::Result<(SubprocessTransport
 
 fn supervise(spawned: Spawned, limits: WriteLimits, leads_group: bool) -> (SubprocessTransport, ProcessActor) {
     let Spawned { child, exit, ends } = spawned;
-    let pipes: Vec<_> = ends.into_iter().map(|(pipe, halves)| (pipe, pipe_actor(pipe, halves, limits))).collect();
+    let own = Arc::new(Mailbox::new(ProcessSide::new(), ExtraInfo::default()));
+    own.trace().is_child(child.pid());
+    let make = |(pipe, halves)| (pipe, pipe_actor(pipe, halves, limits));
+    let pipes: Vec<_> = own.trace().within(|| ends.into_iter().map(make).collect());
     let mailbox = |wanted| {
         let found = pipes.iter().find(|(pipe, _)| *pipe == wanted);
         found.map(|(_, actor)| actor.mailbox().clone())
     };
     let process = Process::new(child, leads_group);
     let shared = Arc::new(Shared {
-        mailbox: Arc::new(Mailbox::new(ProcessSide::new(), ExtraInfo::default())),
+        mailbox: own,
         process: process.clone(),
         stdin: mailbox(Pipe::Stdin).map(WriteTransport::new),
         stdout: mailbox(Pipe::Stdout).map(ReadTransport::new),
@@ -210,5 +213,7 @@ fn supervise(spawned: Spawned, limits: WriteLimits, leads_group: bool) -> (Subpr
 fn pipe_actor(pipe: Pipe, halves: Halves, limits: WriteLimits) -> StreamActor {
     let kind = if pipe == Pipe::Stdin { Kind::WritePipe } else { Kind::ReadPipe };
     let info = ExtraInfo::of_pipe(PipeKind::Fifo);
-    StreamActor::new(halves, info, Setup { kind, limits, ..Setup::default() })
+    let actor = StreamActor::new(halves, info, Setup { kind, limits, ..Setup::default() });
+    actor.mailbox().trace().is_pipe(pipe);
+    actor
 }

@@ -1,12 +1,16 @@
-//! Live counters: how many transports there are and were.
+//! Live counters of this process: transports, what waits to be sent, and how often something was read and written.
+//!
+//! They are always on. Each thread counts for itself, so counting takes no lock and no atomic operation that another
+//! thread would have to wait for; [`stats`] adds the threads up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-static MADE: AtomicU64 = AtomicU64::new(0);
-static LOST: AtomicU64 = AtomicU64::new(0);
-static ALIVE: AtomicU64 = AtomicU64::new(0);
+use crate::state::lifecycle::Input;
 
 /// A reading of the counters.
+///
+/// Each pipe of a child is a transport, and so is the child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -16,33 +20,150 @@ pub struct Stats {
     pub lost: u64,
     /// Transports that exist now.
     pub alive: u64,
+    /// Bytes that wait to be sent, in the buffers of all transports.
+    pub buffered: u64,
+    /// How often a protocol was given data: a piece of a stream, or a datagram.
+    pub reads: u64,
+    /// How often the system, or the stream below, has taken something to send.
+    pub writes: u64,
+    /// How often a protocol was told to pause writing.
+    pub pauses: u64,
 }
 
 /// Reads the counters of this process.
 ///
-/// They are kept by relaxed atomics: each is exact, but they are not read at the same instant.
+/// They are added up while other threads count, so they are exact only for what has come to rest. It takes a short lock
+/// and time in proportion to the number of threads that have counted something; counting never waits for it.
 ///
 /// # Examples
 ///
 /// ```
 /// let stats = smol_transports::stats::stats();
 /// println!("{} connections, {} of them alive", stats.made, stats.alive);
+/// println!("{} bytes wait to be sent", stats.buffered);
 /// ```
 #[must_use]
 pub fn stats() -> Stats {
+    let blocks = blocks();
+    let sum = |count| {
+        let own = blocks.iter().map(|block| block.get(count));
+        let sum = own.fold(DEPARTED.get(count), u64::wrapping_add);
+        // What one thread has added and another one taken away may be read the other way round.
+        if sum > u64::MAX / 2 { 0 } else { sum }
+    };
     Stats {
-        made: MADE.load(Ordering::Relaxed),
-        lost: LOST.load(Ordering::Relaxed),
-        alive: ALIVE.load(Ordering::Relaxed),
+        made: sum(Count::Made),
+        lost: sum(Count::Lost),
+        alive: sum(Count::Alive),
+        buffered: sum(Count::Buffered),
+        reads: sum(Count::Reads),
+        writes: sum(Count::Writes),
+        pauses: sum(Count::Pauses),
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+enum Count {
+    Made,
+    Lost,
+    Alive,
+    Buffered,
+    Reads,
+    Writes,
+    Pauses,
+}
+
+const COUNTS: usize = 7;
+
+/// The counters of one thread, in cache lines of their own. The sum over all threads counts, modulo 2^64.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Block([AtomicU64; COUNTS]);
+
+impl Block {
+    const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; COUNTS])
+    }
+
+    fn get(&self, count: Count) -> u64 {
+        self.0[count as usize].load(Ordering::Relaxed)
+    }
+
+    /// For the one thread that writes to this block.
+    fn add(&self, count: Count, by: u64) {
+        let counter = &self.0[count as usize];
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// For any thread.
+    fn add_shared(&self, count: usize, by: u64) {
+        self.0[count].fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+/// What threads have counted that are no more.
+static DEPARTED: Block = Block::new();
+
+/// The blocks of the threads that have counted something.
+static BLOCKS: Mutex<Vec<Arc<Block>>> = Mutex::new(Vec::new());
+
+fn blocks() -> MutexGuard<'static, Vec<Arc<Block>>> {
+    BLOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+thread_local! {
+    static OWN: Own = Own::new();
+}
+
+/// The block of this thread, which is listed as long as the thread lives.
+struct Own(Arc<Block>);
+
+impl Own {
+    fn new() -> Self {
+        let block = Arc::new(Block::new());
+        blocks().push(block.clone());
+        Self(block)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let mut blocks = blocks();
+        for (count, own) in self.0.0.iter().enumerate() {
+            DEPARTED.add_shared(count, own.load(Ordering::Relaxed));
+        }
+        blocks.retain(|block| !Arc::ptr_eq(block, &self.0));
+    }
+}
+
+fn add(count: Count, by: u64) {
+    // A thread that is ending may still drop transports.
+    if OWN.try_with(|own| own.0.add(count, by)).is_err() {
+        DEPARTED.add_shared(count as usize, by);
     }
 }
 
 pub(crate) fn made() {
-    MADE.fetch_add(1, Ordering::Relaxed);
+    add(Count::Made, 1);
 }
 
 pub(crate) fn lost() {
-    LOST.fetch_add(1, Ordering::Relaxed);
+    add(Count::Lost, 1);
+}
+
+/// Something was sent.
+pub(crate) fn wrote() {
+    add(Count::Writes, 1);
+}
+
+/// A callback is being made.
+pub(crate) fn told(input: Input) {
+    match input {
+        Input::DataReceived => add(Count::Reads, 1),
+        Input::PauseWriting => add(Count::Pauses, 1),
+        _ => {}
+    }
 }
 
 /// Counts as one transport while it exists.
@@ -51,13 +172,33 @@ pub(crate) struct Alive(());
 
 impl Alive {
     pub(crate) fn new() -> Self {
-        ALIVE.fetch_add(1, Ordering::Relaxed);
+        add(Count::Alive, 1);
         Self(())
     }
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        ALIVE.fetch_sub(1, Ordering::Relaxed);
+        add(Count::Alive, 1_u64.wrapping_neg());
+    }
+}
+
+/// Counts what waits in one buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Buffered(usize);
+
+impl Buffered {
+    /// The buffer holds `size` bytes now.
+    pub(crate) fn set(&mut self, size: usize) {
+        if size != self.0 {
+            add(Count::Buffered, (size as u64).wrapping_sub(self.0 as u64));
+            self.0 = size;
+        }
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }

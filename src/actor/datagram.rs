@@ -220,7 +220,6 @@ impl DatagramActor {
         self.guard = None;
         self.source = None;
         self.mailbox.bury();
-        stats::lost();
         self.mailbox.announce();
     }
 }

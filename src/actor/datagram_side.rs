@@ -16,6 +16,7 @@ use crate::state::datagrams::{Datagram, Datagrams};
 use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
 use crate::state::marks::{Mark, Marks};
+use crate::stats;
 
 /// Datagrams given to the system at once.
 const BATCH: usize = 32;
@@ -157,7 +158,10 @@ impl DatagramSide {
     /// How many datagrams are done with: sent, or failed and dropped.
     fn after_send(&mut self, sent: io::Result<usize>) -> usize {
         match unless_blocked(sent) {
-            Ok(Some(count)) => count,
+            Ok(Some(count)) => {
+                stats::wrote();
+                count
+            }
             Ok(None) => {
                 self.blocked = true;
                 0
@@ -173,6 +177,10 @@ impl DatagramSide {
 impl SendSide for DatagramSide {
     type News = News;
     type Outlet = Arc<dyn DatagramOutlet>;
+
+    fn name(&self) -> &'static str {
+        "datagrams"
+    }
 
     /// Never fails: an error is one of a datagram, not of the endpoint.
     fn flush(&mut self) -> io::Result<()> {

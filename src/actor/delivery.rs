@@ -15,6 +15,7 @@ use crate::message::Event;
 use crate::protocol::OnEof;
 use crate::state::lifecycle::Input;
 use crate::state::marks::Mark;
+use crate::stats;
 
 /// What is told at once after one callback: one that always causes the next must not keep the thread.
 const NEWS: usize = 16;
@@ -163,8 +164,11 @@ impl<M: Messages> Delivery<'_, M> {
     /// Makes a callback that the life cycle need not be asked about.
     pub(crate) fn call(&mut self, event: M::Event<'_>) -> M::Answer {
         self.renew();
+        let input = M::input(&event);
+        stats::told(input);
+        self.mailbox.trace().told(input);
         let receive = &mut *self.receive;
-        match guarded(move || receive.event(event)) {
+        match guarded(|| self.mailbox.trace().within(move || receive.event(event))) {
             Ok(answer) => answer,
             Err(payload) => {
                 let exc = keep(self.payload, payload);

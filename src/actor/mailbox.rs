@@ -15,8 +15,10 @@ use crate::info::ExtraInfo;
 use crate::message::Written;
 use crate::state::lifecycle::{Input, Lifecycle, State};
 use crate::state::limits::WriteLimits;
+use crate::stats;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Event as Notify, EventListener, Mutex, MutexGuard, PoisonError};
+use crate::trace::Trace;
 
 #[cfg(unix)]
 mod child;
@@ -36,6 +38,7 @@ const CHANGED: u8 = 2;
 pub(crate) struct Mailbox<W = WriteSide> {
     inner: Mutex<Inner<W>>,
     info: ExtraInfo,
+    trace: Trace,
     /// `POLLED` is changed by the actor, `CHANGED` set and cleared under the lock. As long as nothing is posted the actor
     /// begins, delivers and rests without the lock: by its last view, and these.
     flags: AtomicU8,
@@ -49,6 +52,8 @@ pub(crate) struct Mailbox<W = WriteSide> {
 struct Inner<W> {
     lifecycle: Lifecycle,
     write: W,
+    /// What the counters know of `write`.
+    buffered: stats::Buffered,
     reading_paused: bool,
     /// The actor is being polled, as whoever has the lock has found it: what is written now is gathered.
     polled: bool,
@@ -79,9 +84,11 @@ impl<W: SendSide + Debug + Send> Stop for Mailbox<W> {
 impl<W: SendSide> Mailbox<W> {
     /// A mailbox for an actor that counts as being polled until it parks.
     pub(crate) fn new(write: W, info: ExtraInfo) -> Self {
+        let trace = Trace::new(write.name(), &info);
         let inner = Inner {
             lifecycle: Lifecycle::new(),
             write,
+            buffered: stats::Buffered::default(),
             reading_paused: false,
             polled: true,
             dirty: false,
@@ -94,6 +101,7 @@ impl<W: SendSide> Mailbox<W> {
         Self {
             inner: Mutex::new(inner),
             info,
+            trace,
             flags: AtomicU8::new(POLLED | CHANGED),
             drained: Notify::new(),
             closed: Notify::new(),
@@ -113,6 +121,9 @@ impl<W: SendSide> Mailbox<W> {
         let rests = self.flags.fetch_or(CHANGED, Ordering::AcqRel) & POLLED == 0;
         let waker = if rests && inner.has_work() { inner.waker.take() } else { None };
         let spent = inner.write.take_spent();
+        if rests {
+            inner.count_buffered();
+        }
         drop(inner);
         drop(spent);
         waker.into_iter().for_each(Waker::wake);
@@ -124,6 +135,10 @@ impl<W: SendSide> Mailbox<W> {
 impl<W: SendSide> Mailbox<W> {
     pub(crate) const fn info(&self) -> &ExtraInfo {
         &self.info
+    }
+
+    pub(crate) const fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     pub(crate) fn write_buffer_size(&self) -> usize {
@@ -268,6 +283,10 @@ impl<W: SendSide> Mailbox<W> {
 }
 
 impl<W: SendSide> Inner<W> {
+    fn count_buffered(&mut self) {
+        self.buffered.set(self.write.size());
+    }
+
     fn has_work(&self) -> bool {
         let state = self.lifecycle.state();
         self.dirty

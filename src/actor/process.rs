@@ -66,6 +66,10 @@ impl SendSide for ProcessSide {
     type News = Infallible;
     type Outlet = Infallible;
 
+    fn name(&self) -> &'static str {
+        "child"
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -274,7 +278,6 @@ impl ProcessActor {
         self.exit = None;
         self.delivery(receive).lose();
         self.mailbox.bury();
-        crate::stats::lost();
         self.mailbox.announce();
     }
 }

@@ -14,6 +14,9 @@ pub(crate) trait SendSide {
     /// What keeps the descriptor open.
     type Outlet;
 
+    /// The kind of transport, for those who read about it.
+    fn name(&self) -> &'static str;
+
     /// Sends what waits, until all is sent, the system takes no more, or a job is due.
     fn flush(&mut self) -> io::Result<()>;
     /// The same with one step of a job: for the actor alone, since a job may wait for the disk.

@@ -275,7 +275,6 @@ impl StreamActor {
 
     /// The descriptor is closed by now.
     fn farewell(&mut self) {
-        stats::lost();
         self.mailbox.announce();
         self.guard = None;
     }

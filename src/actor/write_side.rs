@@ -17,6 +17,7 @@ use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
 use crate::state::marks::{Mark, Marks};
 use crate::state::outbox::{Front, Outbox};
+use crate::stats;
 #[cfg(feature = "tls-custom")]
 use crate::tls::TlsJob;
 
@@ -95,6 +96,9 @@ impl WriteSide {
 
     /// Something was sent, if any, or queued.
     fn note(&mut self, sent: bool) {
+        if sent {
+            stats::wrote();
+        }
         if let Some(times) = self.bounded.as_mut().and_then(|bounded| bounded.times.as_mut()) {
             times.note(sent, !self.outbox.is_empty());
         }
@@ -228,6 +232,10 @@ impl WriteSide {
 impl SendSide for WriteSide {
     type News = Mark;
     type Outlet = Arc<dyn Outlet>;
+
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
 
     fn flush(&mut self) -> io::Result<()> {
         for _ in 0..SENDS {

@@ -29,6 +29,16 @@ impl Kind {
         Marks::new(limits, matches!(self, Self::WritePipe))
     }
 
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Duplex => "stream",
+            Self::ReadPipe => "read pipe",
+            Self::WritePipe => "write pipe",
+            #[cfg(feature = "tls-custom")]
+            Self::Tls { .. } => "TLS",
+        }
+    }
+
     /// Whether the end of file is sent by closing.
     pub(crate) const fn closes_for_eof(self) -> bool {
         matches!(self, Self::WritePipe)

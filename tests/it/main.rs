@@ -20,6 +20,7 @@ mod guard;
 mod info;
 mod lifecycle;
 mod memory;
+mod observe;
 mod panics;
 mod peers;
 #[cfg(unix)]

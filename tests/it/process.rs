@@ -5,7 +5,7 @@ mod end;
 mod group;
 mod panics;
 mod pipes;
-mod recorder;
+pub(crate) mod recorder;
 mod script;
 mod signals;
 mod stdio;

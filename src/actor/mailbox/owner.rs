@@ -10,6 +10,7 @@ use crate::actor::send_side::SendSide;
 use crate::actor::succession::Parcel;
 use crate::io::Flow;
 use crate::state::lifecycle::{Input, State};
+use crate::stats;
 use crate::sync::atomic::Ordering;
 
 /// What an actor must know to go on, read under one lock.
@@ -134,6 +135,7 @@ impl<W: SendSide> Mailbox<W> {
             inner.write.forgive();
         }
         let view = self.see(&mut inner);
+        inner.count_buffered();
         drop(inner);
         drop(spent);
         if resumed || done {
@@ -194,6 +196,7 @@ impl<W: SendSide> Mailbox<W> {
         // A pause that a drop has left untold is over as well.
         inner.write.marks_mut().forget();
         let spent = inner.write.take_spent();
+        inner.count_buffered();
         let remains = (spent, inner.write.take_outlet(), mem::take(&mut inner.succession), inner.waker.take());
         drop(inner);
         drop(remains);
@@ -206,7 +209,12 @@ impl<W: SendSide> Mailbox<W> {
 
     /// Tells all who wait that the end has come.
     pub(crate) fn announce(&self) {
-        self.lock().buried = true;
+        let mut inner = self.lock();
+        inner.buried = true;
+        let cause = inner.cause.clone();
+        drop(inner);
+        stats::lost();
+        self.trace.lost(cause.as_ref());
         self.closed.notify(usize::MAX);
         self.drained.notify(usize::MAX);
     }
