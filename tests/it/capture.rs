@@ -27,6 +27,7 @@ fn shell(line: &str) -> Run {
 
 /// Starts a script.
 fn start(run: Run) -> Capture {
+    crate::guard::watch();
     run.unchecked().start().expect("a script always starts")
 }
 

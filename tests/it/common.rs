@@ -12,6 +12,8 @@ use futures_lite::future;
 use smol_transports::{Connection, StreamProtocol, StreamSocket, Transport, connect_socket};
 use socket2::{Domain, Socket, Type};
 
+use crate::guard::watch;
+
 /// Far more than any test needs; a test that takes so long hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -20,6 +22,7 @@ pub(crate) const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 /// Runs `f` to its end; panics if that takes too long.
 pub(crate) fn guard<T>(f: impl Future<Output = T>) -> T {
+    watch();
     smol::block_on(patient(f))
 }
 
@@ -72,6 +75,7 @@ pub(crate) fn assert_same(got: &[u8], expected: &[u8]) {
 
 /// Two connected TCP sockets of the loopback interface.
 pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
+    watch();
     let listener = TcpListener::bind(ANY).unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let far = listener.accept().unwrap().0;
@@ -87,6 +91,7 @@ pub(crate) fn connected<P: StreamProtocol<Transport>>(protocol: P, socket: impl 
 
 /// Two connected Unix sockets.
 pub(crate) fn unix_pair() -> (UnixStream, UnixStream) {
+    watch();
     let (near, far) = UnixStream::pair().unwrap();
     far.set_read_timeout(Some(PATIENCE)).unwrap();
     far.set_write_timeout(Some(PATIENCE)).unwrap();

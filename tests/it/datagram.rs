@@ -84,10 +84,12 @@ fn addr(port: u16) -> Addr {
 }
 
 fn open(log: Log) -> (DatagramEndpoint<Log>, DatagramPeer) {
+    crate::guard::watch();
     MemoryDatagram::new(log).open()
 }
 
 fn connected(log: Log) -> (DatagramEndpoint<Log>, DatagramPeer) {
+    crate::guard::watch();
     MemoryDatagram::new(log).remote_addr(addr(1)).open()
 }
 

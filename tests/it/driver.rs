@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::future;
-use smol_transports::{Protocol, Transport, create_connection, create_server, driver, spawn};
+use smol_transports::{Protocol, ServerHandle, Transport, create_connection, create_server, driver, spawn};
 use socket2::SockRef;
 
 use crate::common::{
     ANY, PATIENCE, assert_same, blocking, client, connected, guard, isolated, patient, pattern, ping, read_all,
     read_exact, tcp_pair,
 };
+use crate::guard::watch;
 use crate::recorder::{Call, Log, Recorder};
 
 /// Sends back what comes, and reads no faster than it can send.
@@ -38,6 +39,7 @@ impl Protocol for Echo {
 
 /// Runs a future on a driver of its own; panics if that takes too long, even if its thread blocks.
 fn drive<T: Send + 'static>(f: impl AsyncFnOnce() -> T + Send + 'static) -> T {
+    watch();
     let (done, outcome) = mpsc::channel();
     thread::spawn(move || {
         let _ = done.send(catch_unwind(AssertUnwindSafe(|| driver::block_on(patient(f())))));
@@ -47,11 +49,21 @@ fn drive<T: Send + 'static>(f: impl AsyncFnOnce() -> T + Send + 'static) -> T {
 }
 
 /// An echo server on the driver of this thread, or on those of the process.
-async fn echo_server() -> SocketAddr {
+/// A server in the background, until `Closing` is dropped.
+async fn echo_server() -> (SocketAddr, Closing) {
     let server = create_server(|| Echo, ANY).await.unwrap();
     let address = server.local_addr().unwrap();
-    server.spawn().1.detach();
-    address
+    let (handle, serving) = server.spawn();
+    serving.detach();
+    (address, Closing(handle))
+}
+
+struct Closing(ServerHandle);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Sends much to an echo and asserts that it comes back.
@@ -86,7 +98,7 @@ fn block_on_passes_on_a_panic() {
 #[test]
 fn a_server_and_its_clients_share_a_driver() {
     drive(async || {
-        let address = echo_server().await;
+        let (address, _closing) = echo_server().await;
         let mut running = Vec::new();
         for seed in 0..20 {
             let sent = pattern(100_000, seed);
@@ -138,8 +150,8 @@ fn a_callback_may_run_a_driver_of_its_own() {
 
 #[test]
 fn what_was_spawned_goes_on_after_the_end() {
-    let (address, mut far) = drive(async || {
-        let address = echo_server().await;
+    let (address, _closing, mut far) = drive(async || {
+        let (address, closing) = echo_server().await;
         let (near, far) = tcp_pair();
         connected(Echo, near).spawn().1.detach();
         let far = blocking(move || {
@@ -148,7 +160,7 @@ fn what_was_spawned_goes_on_after_the_end() {
             assert_eq!(ping(&mut client(address), b"before"), b"before");
             far
         });
-        (address, far.await)
+        (address, closing, far.await)
     });
     for _ in 0..3 {
         assert_eq!(ping(&mut far, b"after"), b"after");
@@ -439,7 +451,7 @@ fn a_panic_harms_nobody_else() {
 #[test]
 fn many_connections_echo_at_once() {
     guard(async {
-        let address = echo_server().await;
+        let (address, _closing) = echo_server().await;
         let sent = pattern(50_000, 8);
         let mut running = Vec::new();
         for _ in 0..200 {
@@ -499,7 +511,7 @@ fn threads_are_configured_once() {
         let again = driver::configure().threads(2).start();
         assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
         guard(async {
-            let address = echo_server().await;
+            let (address, _closing) = echo_server().await;
             let clients: Vec<_> =
                 (0..10).map(|seed| blocking(move || bounce(&client(address), 100_000, seed))).collect();
             for client in clients {
@@ -572,10 +584,12 @@ fn clients_of_a_server_are_spread_over_the_threads() {
             let (sender, threads) = mpsc::channel();
             let server = create_server(move || Where(sender.clone()), ANY).await.unwrap();
             let address = server.local_addr().unwrap();
-            server.spawn().1.detach();
+            let (handle, serving) = server.spawn();
             blocking(move || (0..12).for_each(|_| assert_eq!(ping(&mut client(address), b"where"), b"where"))).await;
             let threads: HashSet<_> = threads.try_iter().collect();
             assert_eq!(threads.len(), 3);
+            handle.close();
+            serving.await.unwrap();
         });
     });
 }

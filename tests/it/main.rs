@@ -6,6 +6,7 @@ mod bounds;
 mod bridge;
 #[cfg(unix)]
 mod capture;
+mod clean;
 mod close;
 mod common;
 mod connect;

@@ -14,10 +14,12 @@ use crate::common::{Lcg, assert_same, pattern};
 use crate::recorder::{BufferedRecorder, Call, Log, Recorder};
 
 fn connect(recorder: Recorder) -> (Connection<Recorder>, Peer) {
+    crate::guard::watch();
     Memory::new(recorder.alone()).connect()
 }
 
 fn limited(log: &Log, low: usize, high: usize) -> (Connection<Recorder>, Peer) {
+    crate::guard::watch();
     let limits = WriteLimits::new(low, high).unwrap();
     Memory::new(Recorder::new(log).alone()).write_limits(limits).connect()
 }

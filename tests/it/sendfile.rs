@@ -37,6 +37,7 @@ impl Protocol for Idle {
 }
 
 fn run<R>(test: impl Future<Output = io::Result<R>>) -> R {
+    crate::guard::watch();
     let late = async {
         Timer::after(Duration::from_secs(60)).await;
         Err(ErrorKind::TimedOut.into())

@@ -51,6 +51,7 @@ impl Protocol for Ask {
 }
 
 fn run<R>(test: impl Future<Output = io::Result<R>>) -> R {
+    crate::guard::watch();
     let late = async {
         Timer::after(Duration::from_secs(30)).await;
         Err(ErrorKind::TimedOut.into())

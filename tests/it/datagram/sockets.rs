@@ -35,6 +35,7 @@ fn after(count: usize) -> Log {
 }
 
 fn run<R>(test: impl Future<Output = io::Result<R>>) -> R {
+    crate::guard::watch();
     let late = async {
         Timer::after(Duration::from_secs(30)).await;
         Err(ErrorKind::TimedOut.into())
