@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     /// Of one run.
     pub(crate) time: Duration,
     pub(crate) pins: Vec<Pin>,
+    /// Of everything.
+    pub(crate) limit: Duration,
     /// What is looked at besides.
     pub(crate) extras: Vec<Extra>,
 }
@@ -41,7 +43,15 @@ pub(crate) enum Extra {
 }
 
 impl Extra {
-    const ALL: [(&str, Self); 3] = [("memory", Self::Memory), ("calls", Self::Calls), ("children", Self::Children)];
+    const ALL: [Self; 3] = [Self::Memory, Self::Calls, Self::Children];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Calls => "calls",
+            Self::Children => "children",
+        }
+    }
 }
 
 /// How cost grows with the number of connections.
@@ -72,13 +82,15 @@ pub(crate) struct Drive {
 const USAGE: &str = "\
 Compares servers and prints Markdown tables.
 
-    smol-transports-bench [--only PATTERNS] [--servers NAMES] [--rounds N] [--secs S] [--pin same|split|none] [--quick]
+    smol-transports-bench [--only PATTERNS] [--servers NAMES] [--rounds N] [--secs S] [--pin same|split|none]
+                          [--limit MIN] [--quick]
         --only      workloads by name or part of a name, and memory, calls and children, separated by commas; nothing
                     else is looked at then
         --servers   servers by name, separated by commas; the first is the base of the ratios
         --rounds    runs of each server for each workload; 11 by default
-        --secs      length of a run in seconds; 0.15 by default
+        --secs      length of a run in seconds; 0.1 by default
         --pin       server and load on one core, on two, or anywhere; by default first on one, then on two
+        --limit     minutes after which it stops, whatever is left to do; 60 by default
         --quick     one short round: shows that everything works, measures nothing
     smol-transports-bench grow FILE [--rounds N] [--secs S]
         how cost grows with the number of connections: writes JSON, which plot.py draws
@@ -116,9 +128,10 @@ impl Default for Plan {
             servers: servers::ALL.iter().filter(|server| server.role != Role::Named).collect(),
             workloads: workload::all(),
             rounds: 11,
-            time: Duration::from_millis(150),
+            time: Duration::from_millis(100),
             pins: vec![Pin::Same, Pin::Split],
-            extras: Extra::ALL.map(|(_, extra)| extra).to_vec(),
+            limit: Duration::from_secs(60 * 60),
+            extras: Extra::ALL.to_vec(),
         }
     }
 }
@@ -131,6 +144,7 @@ fn parse_plan(mut args: impl Iterator<Item = String>) -> io::Result<Plan> {
             "--servers" => plan.servers = servers(&value(&mut args, "--servers")?)?,
             "--rounds" => plan.rounds = parsed::<usize>(&mut args, "--rounds")?.max(1),
             "--secs" => plan.time = seconds(&mut args)?,
+            "--limit" => plan.limit = Duration::from_secs(60 * parsed::<u64>(&mut args, "--limit")?),
             "--pin" => plan.pins = vec![pin(&value(&mut args, "--pin")?)?],
             "--quick" => (plan.rounds, plan.time) = (1, Duration::from_millis(10)),
             _ => return Err(unknown(&arg)),
@@ -186,7 +200,7 @@ fn parse_growth(mut args: impl Iterator<Item = String>) -> io::Result<Growth> {
 
 /// What the patterns name: workloads, and what is looked at besides.
 fn only(patterns: &str) -> io::Result<(Vec<Workload>, Vec<Extra>)> {
-    let extra = |pattern: &str| Extra::ALL.iter().find(|(name, _)| *name == pattern).map(|(_, extra)| *extra);
+    let extra = |pattern: &str| Extra::ALL.into_iter().find(|extra| extra.name() == pattern);
     let extras = patterns.split(',').filter_map(extra).collect();
     let others: Vec<&str> = patterns.split(',').filter(|pattern| extra(pattern).is_none()).collect();
     let workloads = if others.is_empty() { Vec::new() } else { workloads(&others.join(","))? };

@@ -50,6 +50,7 @@ fn run(args: Args) -> io::Result<()> {
 /// Everything: starts the servers, takes the samples, prints the tables as they are done.
 fn compare(mut plan: Plan) -> io::Result<()> {
     machine::raise_limits()?;
+    machine::end_after(plan.limit);
     let mut out = io::stdout();
     writeln!(out, "{}", report::preface(&plan))?;
     plan.servers.retain(|server| match servers::check(server) {
@@ -63,17 +64,19 @@ fn compare(mut plan: Plan) -> io::Result<()> {
     for pin in pins {
         writeln!(out, "## {}\n", report::pinning(pin))?;
         for group in plan.workloads.chunk_by(|one, other| one.is_like(other)) {
-            let table = rounds::take(&plan, pin, group)?;
-            writeln!(out, "{}", report::table(group, &table))?;
+            match rounds::take(&plan, pin, group) {
+                Ok(table) => writeln!(out, "{}", report::table(group, &table))?,
+                Err(err) => writeln!(out, "{}", report::failure(&group[0].table(), &err))?,
+            }
         }
     }
     for extra in &plan.extras {
         let table = match extra {
-            Extra::Memory => memory::table(&plan)?,
-            Extra::Calls => calls::table(&plan)?,
-            Extra::Children => children::table(&plan)?,
+            Extra::Memory => memory::table(&plan),
+            Extra::Calls => calls::table(&plan),
+            Extra::Children => children::table(&plan),
         };
-        writeln!(out, "{table}")?;
+        writeln!(out, "{}", table.unwrap_or_else(|err| report::failure(extra.name(), &err)))?;
     }
     Ok(())
 }

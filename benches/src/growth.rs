@@ -9,7 +9,7 @@ use crate::machine::{self, Pin};
 use crate::memory;
 use crate::peer::Peer;
 use crate::report::median;
-use crate::rounds::{Sample, take_sample};
+use crate::rounds::{Sample, Target, take_round};
 use crate::servers::{self, Role, Server};
 use crate::workload::{Kind, Net, Workload};
 
@@ -29,9 +29,10 @@ pub(crate) fn write(growth: &Growth) -> io::Result<()> {
     let all = servers::ALL.iter().filter(has_part);
     let all: Vec<&Server> = all.collect();
     let busy: Vec<Vec<Sample>> = BUSY.iter().map(|count| at(growth, &all, *count)).collect::<io::Result<_>>()?;
-    let idle: Vec<usize> = IDLE.into_iter().filter(|count| *count + SPARE <= machine::most_descriptors()).collect();
-    if idle.len() < IDLE.len() {
-        eprintln!("fewer idle connections than {IDLE:?}: a process may not open so many descriptors here");
+    let mut idle = IDLE.map(|count| count.min(machine::most_descriptors() - SPARE)).to_vec();
+    idle.dedup();
+    if idle != IDLE {
+        eprintln!("no more than {:?} idle connections: a process may not open more descriptors here", idle.last());
     }
     let mut rows = Vec::new();
     for (index, server) in all.iter().enumerate() {
@@ -56,23 +57,32 @@ fn at(growth: &Growth, all: &[&'static Server], connections: usize) -> io::Resul
     let cpus = machine::cpus(Pin::Same)?;
     let peers: Vec<Peer> =
         all.iter().map(|server| Peer::start(server, Net::Tcp, cpus.server)).collect::<io::Result<_>>()?;
+    // As many in turn as the descriptors of one process are enough for.
+    let together = ((machine::most_descriptors() - SPARE) / connections).max(1);
     std::thread::scope(|scope| {
         let load = scope.spawn(|| {
             cpus.load.map_or(Ok(()), machine::pin_thread)?;
-            let mut samples = vec![Vec::new(); peers.len()];
-            for _ in 0..growth.rounds {
-                for (peer, samples) in peers.iter().zip(&mut samples) {
-                    samples.push(take_sample(growth.time, peer, workload)?);
-                }
+            let mut all = Vec::new();
+            for peers in peers.chunks(together) {
+                all.extend(take_some(growth, peers, workload)?);
             }
-            Ok(samples.iter().map(|samples| middle(samples)).collect())
+            Ok(all)
         });
         load.join().unwrap_or_else(|_| Err(io::Error::other("the load generator panicked")))
     })
 }
 
-fn middle(samples: &[Sample]) -> Sample {
-    let of = |value: fn(&Sample) -> f64| median(samples.iter().map(value));
+/// The medians of servers that take turns.
+fn take_some(growth: &Growth, peers: &[Peer], workload: Workload) -> io::Result<Vec<Sample>> {
+    let targets = peers.iter().map(|peer| Target::connect(peer, workload));
+    let mut targets: Vec<Target<'_>> = targets.collect::<io::Result<_>>()?;
+    let rounds = (0..growth.rounds).map(|round| take_round(growth.time, &mut targets, round));
+    let rounds: Vec<Vec<Sample>> = rounds.collect::<io::Result<_>>()?;
+    Ok((0..peers.len()).map(|index| middle(rounds.iter().map(|round| round[index]))).collect())
+}
+
+fn middle(samples: impl Iterator<Item = Sample> + Clone) -> Sample {
+    let of = |value: fn(Sample) -> f64| median(samples.clone().map(value));
     Sample { rate: of(|sample| sample.rate), cpu: of(|sample| sample.cpu), p99: 0.0 }
 }
 

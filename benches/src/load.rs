@@ -16,6 +16,7 @@ use rustix::event::{Timespec, epoll};
 
 use crate::workload::{Address, Kind, Net, WINDOW, Workload};
 use connection::Connection;
+pub(crate) use connection::tcp;
 
 /// A server that is silent for so long has lost something.
 const STALL: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };

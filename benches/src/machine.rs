@@ -2,10 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::thread::available_parallelism;
+use std::process;
+use std::thread::{self, available_parallelism};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Enough for the largest number of connections.
+const DESCRIPTORS: u64 = 50_000;
 
 /// Where server and load generator run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +57,23 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
+/// Ends the process, and with it its servers, if it is not done by then: what was printed so far stays.
+pub(crate) fn end_after(limit: Duration) {
+    thread::spawn(move || {
+        thread::sleep(limit);
+        println!("\nStopped after {} minutes: see --limit.", limit.as_secs() / 60);
+        process::exit(1);
+    });
+}
+
 /// Lets this process and its children have as many descriptors as they may.
 pub(crate) fn raise_limits() -> io::Result<()> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    Ok(setrlimit(Resource::Nofile, limit)?)
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map(|maximum| maximum.max(DESCRIPTORS));
+    // Only who has the right to can have more than the maximum.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: wanted });
+    Ok(raised.or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }))?)
 }
 
 /// How many descriptors a process may have open.

@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 use std::io::{self, Read, Write as _};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-
-use socket2::{Domain, Socket, Type};
+use std::net::TcpStream;
 
 use crate::args::Plan;
+use crate::load::tcp;
 use crate::peer::Peer;
 use crate::servers::{Role, Server};
 use crate::workload::{Address, Net};
@@ -30,26 +29,22 @@ pub(crate) fn of_idle(server: &Server, counts: &[usize]) -> io::Result<Vec<f64>>
     let peer = Peer::start(server, Net::Tcp, None)?;
     let Address::Tcp(port) = peer.address else { return Err(io::ErrorKind::Unsupported.into()) };
     // What a server makes for the first clients is not theirs.
-    let _warm: Vec<TcpStream> = (0..10).map(|index| open(port, index)).collect::<io::Result<_>>()?;
+    let _warm: Vec<TcpStream> = (0..10).map(|_| open(port)).collect::<io::Result<_>>()?;
     let before = peer.resident()?;
     let mut idle = Vec::new();
     let mut all = Vec::new();
     for count in counts {
         while idle.len() < *count {
-            idle.push(open(port, idle.len())?);
+            idle.push(open(port)?);
         }
         all.push(peer.resident()?.saturating_sub(before) as f64 / *count as f64);
     }
     Ok(all)
 }
 
-/// A connection that has echoed once. One address has not enough ports for very many of them.
-fn open(port: u16, index: usize) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    let from = Ipv4Addr::new(127, 0, 2, (index / 10_000) as u8 + 1);
-    socket.bind(&SocketAddrV4::new(from, 0).into())?;
-    socket.connect(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())?;
-    let mut stream = TcpStream::from(socket);
+/// A connection that has echoed once.
+fn open(port: u16) -> io::Result<TcpStream> {
+    let mut stream = tcp(port)?;
     let mut echo = [0; 64];
     stream.write_all(&echo)?;
     stream.read_exact(&mut echo)?;

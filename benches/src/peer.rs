@@ -4,10 +4,14 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
 use std::time::Duration;
 
 use crate::servers::Server;
 use crate::workload::{Address, Net};
+
+/// Milliseconds to wait at most until a server has come to rest.
+const PATIENCE: usize = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -46,6 +50,20 @@ impl Peer {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib: Option<u64> = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
         kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("the kernel tells no VmRSS"))
+    }
+
+    /// Waits until it has nothing to do: it may have many connections to close.
+    pub(crate) fn rest(&self) -> io::Result<()> {
+        let mut before = self.cpu_time()?;
+        for _ in 0..PATIENCE {
+            sleep(Duration::from_millis(1));
+            let now = self.cpu_time()?;
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        Ok(())
     }
 
     /// The processor time that its threads have used, in nanoseconds' resolution. Exact while they sleep.

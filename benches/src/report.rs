@@ -1,6 +1,7 @@
 //! The tables: the base in numbers of this machine, the others as ratios to it.
 
 use std::fmt::Write;
+use std::io;
 
 use crate::args::Plan;
 use crate::machine::{self, Pin};
@@ -18,6 +19,11 @@ come back in.
 pub(crate) fn preface(plan: &Plan) -> String {
     let (rounds, secs) = (plan.rounds, plan.time.as_secs_f64());
     format!("# Side by side\n\n{}; {rounds} rounds of {secs} s\n\n{NOTE}", machine::describe())
+}
+
+/// In the place of a table that could not be made; the others are.
+pub(crate) fn failure(title: &str, err: &io::Error) -> String {
+    format!("### {title}\n\nNot measured: {err}.\n")
 }
 
 pub(crate) const fn pinning(pin: Pin) -> &'static str {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::thread;
+use std::time::Duration;
 
 use crate::args::Plan;
 use crate::load::Load;
@@ -9,6 +10,8 @@ use crate::machine::{self, Cpus, Pin};
 use crate::peer::Peer;
 use crate::servers::Server;
 use crate::workload::Workload;
+
+const WARM_UP: Duration = Duration::from_millis(20);
 
 /// One run of one server.
 #[derive(Clone, Copy, Debug)]
@@ -54,25 +57,51 @@ fn take_pinned(plan: &Plan, peers: &[Peer], cpus: Cpus, group: &[Workload]) -> i
 
 fn take_workload(plan: &Plan, peers: &[Peer], workload: Workload) -> io::Result<Rounds> {
     eprintln!("{workload}");
-    (0..plan.rounds).map(|round| take_round(plan, peers, workload, round)).collect()
+    let targets = peers.iter().map(|peer| Target::connect(peer, workload));
+    let mut targets: Vec<Target<'_>> = targets.collect::<io::Result<_>>()?;
+    // What a server makes when it is first busy is not for the first round.
+    targets.iter_mut().try_for_each(|target| target.run(WARM_UP).map(drop))?;
+    let rounds = (0..plan.rounds).map(|round| take_round(plan.time, &mut targets, round)).collect();
+    drop(targets);
+    peers.iter().try_for_each(Peer::rest)?;
+    rounds
 }
 
 /// Every server once; each round begins with another one.
-fn take_round(plan: &Plan, peers: &[Peer], workload: Workload, round: usize) -> io::Result<Vec<Sample>> {
-    let mut samples = Vec::with_capacity(peers.len());
-    for turn in 0..peers.len() {
-        let index = (round + turn) % peers.len();
-        let peer = &peers[index];
-        let sample = take_sample(plan.time, peer, workload)
-            .map_err(|err| io::Error::new(err.kind(), format!("{}, {workload}: {err}", peer.name)))?;
-        samples.push((index, sample));
+pub(crate) fn take_round(time: Duration, targets: &mut [Target<'_>], round: usize) -> io::Result<Vec<Sample>> {
+    let mut samples = Vec::with_capacity(targets.len());
+    for turn in 0..targets.len() {
+        let index = (round + turn) % targets.len();
+        samples.push((index, targets[index].run(time)?));
     }
     samples.sort_by_key(|(index, _)| *index);
     Ok(samples.into_iter().map(|(_, sample)| sample).collect())
 }
 
-pub(crate) fn take_sample(time: std::time::Duration, peer: &Peer, workload: Workload) -> io::Result<Sample> {
-    let mut load = Load::connect(&peer.address, workload)?;
+/// A server with the connections to it. They stay over all rounds: the system gives busy ones larger buffers after a
+/// while, and new ones would have to be closed again.
+pub(crate) struct Target<'a> {
+    peer: &'a Peer,
+    workload: Workload,
+    load: Load,
+}
+
+impl<'a> Target<'a> {
+    pub(crate) fn connect(peer: &'a Peer, workload: Workload) -> io::Result<Self> {
+        let load = Load::connect(&peer.address, workload).map_err(|err| blame(peer, workload, &err))?;
+        Ok(Self { peer, workload, load })
+    }
+
+    pub(crate) fn run(&mut self, time: Duration) -> io::Result<Sample> {
+        take_sample(time, self.peer, self.workload, &mut self.load).map_err(|err| blame(self.peer, self.workload, &err))
+    }
+}
+
+fn blame(peer: &Peer, workload: Workload, err: &io::Error) -> io::Error {
+    io::Error::new(err.kind(), format!("{}, {workload}: {err}", peer.name))
+}
+
+fn take_sample(time: Duration, peer: &Peer, workload: Workload, load: &mut Load) -> io::Result<Sample> {
     let before = peer.cpu_time()?;
     let run = load.run(time)?;
     let cpu = peer.cpu_time()?.saturating_sub(before);

@@ -1,15 +1,23 @@
 //! One connection of the load generator.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendFlags, sockopt};
+use socket2::{Domain, Socket, Type};
 
 use crate::workload::Address;
+
+/// Connections from one address.
+const FROM_ONE: u32 = 2000;
+
+/// For the first message.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -24,11 +32,26 @@ pub(super) struct Connection {
     pub(super) begun: Instant,
 }
 
+/// A TCP connection to a server on this machine.
+pub(crate) fn tcp(port: u16) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddrV4::new(source(), 0).into())?;
+    socket.connect(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())?;
+    Ok(socket.into())
+}
+
+/// One address has not enough ports for very many connections, of which each keeps its own for a while after its end.
+fn source() -> Ipv4Addr {
+    static OPENED: AtomicU32 = AtomicU32::new(0);
+    let [.., high, low] = (OPENED.fetch_add(1, Ordering::Relaxed) / FROM_ONE % 60_000 + 1).to_be_bytes();
+    Ipv4Addr::new(127, 2, high, low)
+}
+
 /// A blocking connection.
 fn connect(address: &Address) -> io::Result<OwnedFd> {
     match address {
         Address::Tcp(port) => {
-            let stream = TcpStream::connect(("127.0.0.1", *port))?;
+            let stream = tcp(*port)?;
             stream.set_nodelay(true)?;
             Ok(stream.into())
         }
@@ -41,6 +64,8 @@ impl Connection {
     /// Connects, and sends `message` once to see that it comes back unchanged.
     pub(super) fn open(address: &Address, message: &[u8]) -> io::Result<Self> {
         let stream = connect(address)?;
+        // A server that has lost it must not keep everything waiting.
+        sockopt::set_socket_timeout(&stream, sockopt::Timeout::Recv, Some(PATIENCE))?;
         let mut echo = vec![0; message.len()];
         let (mut sent, mut received) = (0, 0);
         while received < echo.len() {

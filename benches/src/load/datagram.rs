@@ -21,6 +21,8 @@ pub(crate) struct Datagrams {
     sockets: Vec<UdpSocket>,
     epoll: OwnedFd,
     message: Vec<u8>,
+    /// Datagrams that have not come back, as far as is known.
+    owed: usize,
 }
 
 impl Datagrams {
@@ -44,7 +46,7 @@ impl Datagrams {
             epoll::add(&epoll, &socket, epoll::EventData::new_u64(key as u64), epoll::EventFlags::IN)?;
             sockets.push(socket);
         }
-        Ok(Self { sockets, epoll, message })
+        Ok(Self { sockets, epoll, message, owed: 0 })
     }
 
     pub(super) fn run(&mut self, time: Duration) -> io::Result<Run> {
@@ -61,6 +63,7 @@ impl Datagrams {
                 if losses > PATIENCE {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "the server does not answer"));
                 }
+                self.owed = 0;
                 self.fill()?;
                 continue;
             }
@@ -75,45 +78,49 @@ impl Datagrams {
     }
 
     /// A whole window on each socket.
-    fn fill(&self) -> io::Result<()> {
-        self.sockets.iter().try_for_each(|socket| self.send(socket, WINDOW))
+    fn fill(&mut self) -> io::Result<()> {
+        (0..self.sockets.len()).try_for_each(|key| self.send(key, WINDOW))
     }
 
-    fn send(&self, socket: &UdpSocket, count: usize) -> io::Result<()> {
+    fn send(&mut self, key: usize, count: usize) -> io::Result<()> {
         for _ in 0..count {
-            unless_blocked(rustix::net::send(socket, &self.message, SendFlags::empty()))?;
+            let sent = unless_blocked(rustix::net::send(&self.sockets[key], &self.message, SendFlags::empty()))?;
+            self.owed += usize::from(sent.is_some());
         }
         Ok(())
     }
 
     /// Sends as many as have come back.
-    fn turn(&self, key: usize) -> io::Result<u64> {
-        let count = self.receive(&self.sockets[key])?;
-        self.send(&self.sockets[key], count)?;
+    fn turn(&mut self, key: usize) -> io::Result<u64> {
+        let count = self.receive(key)?;
+        self.send(key, count)?;
         Ok(count as u64)
     }
 
-    fn receive(&self, socket: &UdpSocket) -> io::Result<usize> {
+    fn receive(&mut self, key: usize) -> io::Result<usize> {
+        let socket = &self.sockets[key];
         let mut room = vec![0; self.message.len()];
         let mut count = 0;
         while count < WINDOW && unless_blocked(rustix::net::recv(socket, &mut room, RecvFlags::empty()))?.is_some() {
             count += 1;
         }
+        self.owed = self.owed.saturating_sub(count);
         Ok(count)
     }
 
     /// Takes in what is still under way.
-    fn rest(&self) -> io::Result<()> {
+    fn rest(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS);
-        loop {
+        while self.owed > 0 {
             events.clear();
             epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&LOST))?;
             if events.is_empty() {
-                return Ok(());
+                self.owed = 0;
             }
             for event in &events {
-                self.receive(&self.sockets[event.data.u64() as usize])?;
+                self.receive(event.data.u64() as usize)?;
             }
         }
+        Ok(())
     }
 }
