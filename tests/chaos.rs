@@ -131,18 +131,18 @@ fn recvfrom_reset() {
 /// Connections that cannot be registered end with the error; others are served, and nothing stays behind.
 #[test]
 fn epoll_add_without_memory() {
-    refuse_epoll("add");
+    refuse_epoll("epoll-add");
 }
 
 /// The same when it cannot be waited for them again.
 #[test]
 fn epoll_modify_without_memory() {
-    refuse_epoll("modify");
+    refuse_epoll("epoll-modify");
 }
 
 /// Only sockets above the descriptors that the server needs for itself fail: the reactor cannot do without its own.
 fn refuse_epoll(operation: &str) {
-    let script = root().join("tests/chaos/refuse_epoll.py");
+    let script = root().join("tests/chaos/refuse.py");
     let refuse = |first: &str| -> Vec<OsString> {
         vec!["python3".into(), script.clone().into(), operation.into(), first.into()]
     };

@@ -476,3 +476,18 @@ fn signals_and_exits_may_race() {
         }
     });
 }
+
+/// All of this on a system that has no descriptors of processes.
+#[test]
+fn without_pidfds() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut refuse = Command::new("python3");
+    refuse.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chaos/refuse.py")).arg("pidfd");
+    let is_possible = Command::new("python3").args(refuse.get_args()).arg("true").status();
+    if !is_possible.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: there is no python3, or seccomp filters cannot be set here");
+    }
+    refuse.arg(std::env::current_exe().expect("the path of this test")).args(["--skip", "without_pidfds"]);
+    let output = refuse.output().expect("python3 runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}

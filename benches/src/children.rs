@@ -16,7 +16,7 @@ const SPAWNS: usize = 300;
 const BUFFER: usize = 64 * 1024;
 
 /// A way to run children; the first is the base.
-const WAYS: [&str; 5] = ["async-process", "std", "tokio", "duct", "ours"];
+const WAYS: [&str; 6] = ["async-process", "std", "tokio", "duct", "ours", "ours on a driver"];
 const TASKS: [(&str, &str); 3] =
     [("capture", "1 GiB from `head`"), ("spawn-1", "300 x `true`, one by one"), ("spawn-8", "300 x `true`, 8 at once")];
 
@@ -78,7 +78,8 @@ fn capture(way: &str) -> io::Result<u64> {
         "tokio" => tokio_runtime()?.block_on(capture_tokio()),
         "duct" => capture_duct(),
         "async-process" => smol::block_on(capture_smol()),
-        _ => smol::block_on(capture_ours()),
+        "ours" => smol::block_on(capture_ours()),
+        _ => smol_transports::driver::block_on(capture_ours()),
     }
 }
 
@@ -90,7 +91,8 @@ fn spawn(way: &str, width: usize) -> io::Result<()> {
             spawn_threads(width, || duct::cmd!("true").stdin_null().stdout_capture().stderr_capture().run().map(drop))
         }
         "async-process" => smol::block_on(spawn_wide(width, true_smol)),
-        _ => smol::block_on(spawn_wide(width, true_ours)),
+        "ours" => smol::block_on(spawn_wide(width, true_ours)),
+        _ => smol_transports::driver::block_on(spawn_wide(width, true_ours)),
     }
 }
 
@@ -170,7 +172,7 @@ impl SubprocessProtocol for Count {
 
 async fn capture_ours() -> io::Result<u64> {
     let child = subprocess_exec(Count::default(), head()).stdin(smol_transports::Stdio::Null).await?;
-    Ok(child.spawn().1.await.0)
+    Ok(child.await.0)
 }
 
 /// Runs all children, a number of them at once, each by a thread that waits for it.
@@ -217,6 +219,6 @@ async fn true_smol() -> io::Result<()> {
 
 async fn true_ours() -> io::Result<()> {
     let child = subprocess_exec(Count::default(), Command::new("true")).stdin(smol_transports::Stdio::Null).await?;
-    child.spawn().1.await;
+    child.await;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What stands between the actor of a child process and the child: a process of the system, or a script.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod pidfd;
 pub(crate) mod script;
 pub(crate) mod system;
 
@@ -10,9 +12,10 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
 use super::Halves;
+use super::errors::retry;
 use crate::protocol::Pipe;
 
 /// Whom a signal is for.
@@ -50,11 +53,14 @@ pub(crate) struct Exited {
     collected: bool,
 }
 
-/// A child that was just started, and this side's ends of its pipes.
+/// This side's ends of the pipes.
+pub(crate) type Ends = Vec<(Pipe, Halves)>;
+
+/// A child that was just started.
 pub(crate) struct Spawned {
     pub(crate) child: Box<dyn Child>,
     pub(crate) exit: Box<dyn Exit>,
-    pub(crate) ends: Vec<(Pipe, Halves)>,
+    pub(crate) ends: Ends,
 }
 
 /// The child, shared by the actor and the handles. Its exit is collected and signals are sent under one lock, so that a
@@ -145,6 +151,33 @@ impl State {
         let mut child = self.child.take()?;
         child.collect();
         Some(child)
+    }
+}
+
+/// How a child has exited, without collecting it; none while it runs.
+fn peek(pid: Pid) -> Option<ExitStatus> {
+    look(pid, WaitIdOptions::NOHANG)
+}
+
+/// The same when it has exited; blocks until then.
+#[cfg(target_os = "linux")]
+fn wait(pid: Pid) -> ExitStatus {
+    look(pid, WaitIdOptions::empty()).unwrap_or_else(unknown)
+}
+
+fn look(pid: Pid, how: WaitIdOptions) -> Option<ExitStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | how;
+    match retry(|| Ok(rustix::process::waitid(WaitId::Pid(pid), options)?)) {
+        Ok(status) => status.map(|status| exit_status(&status)),
+        Err(_) => Some(unknown()),
+    }
+}
+
+fn exit_status(status: &WaitIdStatus) -> ExitStatus {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => exit_code(code),
+        (None, Some(signal)) => ended_by(signal, status.dumped()),
+        (None, None) => unknown(),
     }
 }
 

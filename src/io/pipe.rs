@@ -53,8 +53,7 @@ impl Pipe {
 
     /// Takes a descriptor that nobody else has.
     pub(crate) fn own(fd: OwnedFd) -> io::Result<Self> {
-        let flags = rustix::fs::fcntl_getfl(&fd)?;
-        rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+        rustix::io::ioctl_fionbio(&fd, true)?;
         Ok(Self { fd, _restore: None, is_socket: false })
     }
 

@@ -8,6 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use super::stdio::Streams;
+#[cfg(target_os = "linux")]
+use crate::io::child::pidfd;
 use crate::io::child::{Spawned, system};
 use crate::io::clock::Clock;
 use crate::testing::Script;
@@ -51,23 +53,38 @@ impl Program {
     }
 
     pub(crate) fn spawn(self, streams: Streams, leads_group: bool) -> io::Result<Spawned> {
-        let command = match self {
-            Self::Script(script) => return script.spawn(streams.leads()?),
-            Self::AsyncProcess(command) if !leads_group => command,
+        match self {
+            Self::Script(script) => script.spawn(streams.leads()?),
+            Self::AsyncProcess(command) if !leads_group => spawn_by_async_process(command, streams),
             Self::AsyncProcess(_) => {
                 let text = "a child with a process group of its own needs a command of std";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
             }
             Self::Std(mut command) => {
                 if leads_group {
                     command.process_group(0);
                 }
-                command.into()
+                spawn(command, streams)
             }
-        };
-        let (command, ends) = streams.prepare(command)?;
-        system::spawn(command, ends)
+        }
     }
+}
+
+fn spawn(command: Command, streams: Streams) -> io::Result<Spawned> {
+    #[cfg(target_os = "linux")]
+    if let Some(place) = pidfd::Place::take()? {
+        let mut command = command;
+        let ([stdin, stdout, stderr], ends) = streams.open()?;
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
+        return pidfd::spawn(command, ends, place);
+    }
+    spawn_by_async_process(command.into(), streams)
+}
+
+fn spawn_by_async_process(mut command: async_process::Command, streams: Streams) -> io::Result<Spawned> {
+    let ([stdin, stdout, stderr], ends) = streams.open()?;
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    system::spawn(command, ends)
 }
 
 /// A word as a shell reads it.

@@ -5,9 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio as StdStdio;
 
-use async_process::Command;
-
-use crate::io::Halves;
+use crate::io::child::Ends;
 use crate::io::child::script::Lead;
 use crate::io::pipe::{self, reader, writer};
 use crate::protocol::Pipe;
@@ -49,12 +47,9 @@ pub(crate) struct Streams {
     pub(crate) stderr: Stdio,
 }
 
-/// This side's ends of the pipes.
-type Ends = Vec<(Pipe, Halves)>;
-
 impl Streams {
-    /// Sets the standard streams of a command.
-    pub(crate) fn prepare(self, mut command: Command) -> io::Result<(Command, Ends)> {
+    /// The standard streams of a command, and this side's ends of the pipes.
+    pub(crate) fn open(self) -> io::Result<([StdStdio; 3], Ends)> {
         let mut ends = Vec::new();
         let stdin = self.stdin.open(Pipe::Stdin, &mut ends)?;
         let stdout = self.stdout.open(Pipe::Stdout, &mut ends)?;
@@ -62,8 +57,7 @@ impl Streams {
             Stdio::Stdout => stdout.share()?,
             stdio => stdio.open(Pipe::Stderr, &mut ends)?,
         };
-        command.stdin(stdin.into_stdio()).stdout(stdout.into_stdio()).stderr(stderr.into_stdio());
-        Ok((command, ends))
+        Ok(([stdin, stdout, stderr].map(ChildEnd::into_stdio), ends))
     }
 
     /// The same for a script.

@@ -1,0 +1,147 @@
+//! Children that are waited for by a descriptor of their own (pidfd), without anybody's help.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::process::{self, Command, ExitStatus};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
+
+use super::{Child, Ends, Exit, Exited, Process, Spawned, Target, peek, wait};
+use crate::io::async_io::Binding;
+use crate::running::spawn as background;
+
+/// A place for the descriptor of a child. It is taken before the child is started, which could not be waited for without.
+pub(crate) struct Place(OwnedFd);
+
+impl Place {
+    /// None on an old kernel, or where a filter of system calls forbids such descriptors.
+    pub(crate) fn take() -> io::Result<Option<Self>> {
+        match pidfd_open(rustix::process::getpid(), PidfdFlags::empty()) {
+            Ok(place) => Ok(Some(Self(place))),
+            Err(Errno::NOSYS | Errno::PERM) => Ok(None),
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    /// Puts the descriptor of the child there. None if somebody else has collected its exit.
+    fn fill(self, pid: Pid) -> io::Result<Option<Arc<OwnedFd>>> {
+        drop(self.0);
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Some(Arc::new(pidfd))),
+            Err(Errno::SRCH) => Ok(None),
+            Err(err) => Err(err.into()),
+        }
+    }
+}
+
+/// Starts a child.
+pub(crate) fn spawn(mut command: Command, ends: Ends, place: Place) -> io::Result<Spawned> {
+    let child = command.spawn()?;
+    // The command holds the child's ends of the pipes.
+    drop(command);
+    let pid = Pid::from_child(&child);
+    let mut child = PidfdChild { child, pid, pidfd: None, collected: false };
+    // Another thread may have been faster: then the child is killed again.
+    child.pidfd = place.fill(pid)?;
+    let exit = PidfdExit { pid, pidfd: child.pidfd.clone().map(Binding::Unbound), thread: None };
+    Ok(Spawned { child: Box::new(child), exit: Box::new(exit), ends })
+}
+
+#[derive(Debug)]
+struct PidfdChild {
+    child: process::Child,
+    pid: Pid,
+    pidfd: Option<Arc<OwnedFd>>,
+    /// The number is no longer its own.
+    collected: bool,
+}
+
+impl Child for PidfdChild {
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn signal(&mut self, target: Target, signal: Signal) -> io::Result<Option<Waker>> {
+        match (target, &self.pidfd) {
+            (Target::Child, Some(pidfd)) => pidfd_send_signal(pidfd, signal)?,
+            (Target::Child, None) => return Err(Errno::SRCH.into()),
+            (Target::Group, _) => rustix::process::kill_process_group(self.pid, signal)?,
+        }
+        Ok(None)
+    }
+
+    fn collect(&mut self) {
+        // What it was is known already.
+        let _ = self.child.try_wait();
+        self.collected = true;
+    }
+}
+
+impl Drop for PidfdChild {
+    fn drop(&mut self) {
+        if self.collected {
+            return;
+        }
+        // It may have exited by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        if let Ok(None) = self.child.try_wait() {
+            background(reap(self.pid, self.pidfd.take())).detach();
+        }
+    }
+}
+
+/// Collects the exit of a child that was killed, when it comes.
+async fn reap(pid: Pid, pidfd: Option<Arc<OwnedFd>>) {
+    // One of its own: whoever has waited for the other one may not have taken it back yet.
+    let watched = match pidfd.and_then(|pidfd| pidfd.try_clone().ok()) {
+        Some(pidfd) => {
+            let mut pidfd = Binding::Unbound(Arc::new(pidfd));
+            poll_fn(|cx| poll_reaped(&mut pidfd, pid, cx)).await
+        }
+        None => Err(io::ErrorKind::Unsupported.into()),
+    };
+    if watched.is_err() {
+        smol::unblock(move || rustix::process::waitpid(Some(pid), WaitOptions::empty()).map(drop)).await.ok();
+    }
+}
+
+fn poll_reaped(pidfd: &mut Binding<OwnedFd>, pid: Pid, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    while pidfd.poll_readable(cx)?.is_ready() {
+        if !matches!(rustix::process::waitpid(Some(pid), WaitOptions::NOHANG), Ok(None) | Err(Errno::INTR)) {
+            return Poll::Ready(Ok(()));
+        }
+    }
+    Poll::Pending
+}
+
+struct PidfdExit {
+    pid: Pid,
+    /// None where it cannot be waited for.
+    pidfd: Option<Binding<OwnedFd>>,
+    /// Waits in its place.
+    thread: Option<Pin<Box<dyn Future<Output = ExitStatus> + Send>>>,
+}
+
+impl Exit for PidfdExit {
+    fn poll(&mut self, cx: &mut Context<'_>, _: &Process) -> Poll<Exited> {
+        while let Some(pidfd) = &mut self.pidfd {
+            match pidfd.poll_readable(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {
+                    if let Some(status) = peek(self.pid) {
+                        return Poll::Ready(Exited { status, collected: false });
+                    }
+                }
+                Poll::Ready(Err(_)) => self.pidfd = None,
+            }
+        }
+        let pid = self.pid;
+        let thread = self.thread.get_or_insert_with(|| Box::pin(smol::unblock(move || wait(pid))));
+        thread.as_mut().poll(cx).map(|status| Exited { status, collected: false })
+    }
+}
