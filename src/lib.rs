@@ -73,7 +73,15 @@
 //! - `capture` (Unix) runs a child and captures its output, with sinks, time limits, and a stop for all that it has
 //!   started.
 //!
-//! Every name of asyncio can be searched for here. The repository has a book that begins at the beginning.
+//! Every name of asyncio can be searched for here. The repository has [a book] that begins at the beginning.
+//!
+//! [a book]: https://github.com/smol-rs/smol-transports/blob/HEAD/book/src/SUMMARY.md
+//!
+//! # Features
+//!
+//! None is on by default, and each only adds something: `tls`, TLS with the cryptography of ring; `tls-aws-lc`, the same
+//! with that of AWS-LC; `tls-custom`, TLS with a configuration of your own; `tls-platform-roots` and `tls-webpki-roots`,
+//! the authorities that a client trusts.
 //!
 //! # What runs in the background
 //!
