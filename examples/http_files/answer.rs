@@ -10,8 +10,6 @@ use httparse::Request;
 use httpdate::HttpDate;
 use smol_transports::Transport;
 
-const NOT_MODIFIED: &str = "304 Not Modified";
-
 pub(crate) struct Answer {
     status: &'static str,
     /// Each with the end of its line.
@@ -36,7 +34,7 @@ impl Answer {
 
     pub(crate) fn send(self, transport: &Transport, method: Option<&str>, last: bool) {
         let Self { status, mut headers, text, file } = self;
-        if status != NOT_MODIFIED {
+        if !status.starts_with("304") {
             let length = file.as_ref().map_or(text.len() as u64, |(_, range)| range.end - range.start);
             headers += &format!("Content-Length: {length}\r\n");
         }
@@ -84,8 +82,7 @@ fn answer_with(path: &Path, request: &Request<'_, '_>) -> io::Result<Answer> {
     // Looked at before it is opened: opening a FIFO waits for somebody who writes.
     let kind = fs::metadata(path)?;
     if kind.is_dir() {
-        let target = request.path.and_then(|target| target.split(['?', '#']).next()).unwrap_or_default();
-        let name = target.rsplit('/').next().unwrap_or_default();
+        let name = request.path.and_then(|path| path.split(['?', '#']).next()?.rsplit('/').next()).unwrap_or_default();
         return Ok(Answer::text("301 Moved Permanently", format!("Location: ./{name}/\r\n")));
     }
     if !kind.is_file() {
@@ -100,7 +97,7 @@ fn answer_with(path: &Path, request: &Request<'_, '_>) -> io::Result<Answer> {
         return Ok(Answer::error("412 Precondition Failed"));
     }
     if is_known(request, &tag, modified) {
-        return Ok(Answer::new(NOT_MODIFIED, headers, None));
+        return Ok(Answer::new("304 Not Modified", headers, None));
     }
     headers += &format!("Content-Type: {}\r\n", mime_guess::from_path(path).first_or_octet_stream());
     Ok(match part(request, &tag, modified, size) {

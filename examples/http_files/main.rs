@@ -63,10 +63,6 @@ impl Protocol for Http {
 }
 
 impl Http {
-    fn new(root: Arc<Path>) -> Self {
-        Self { root, received: Vec::new(), finished: false, deadline: None }
-    }
-
     /// Answers the requests that are complete, one after another, as long as the client takes the answers.
     fn serve(&mut self, transport: &Transport) {
         let received = std::mem::take(&mut self.received);
@@ -102,8 +98,8 @@ impl Http {
             self.deadline = Some(close_later(transport));
         } else if self.received.is_empty() || transport.is_writing_paused() {
             self.deadline = None;
-        } else if self.deadline.is_none() {
-            self.deadline = Some(close_later(transport));
+        } else {
+            self.deadline.get_or_insert_with(|| close_later(transport));
         }
     }
 }
@@ -122,11 +118,9 @@ async fn run([directory, address]: [String; 2], interrupt: Interrupt) -> io::Res
     let name = root.display().to_string();
     // The heads of answers wait behind files that are being sent: few of them mean few open files.
     let limits = WriteLimits::high(4096);
-    let server = create_server(move || Http::new(root.clone()), address)
-        .write_limits(limits)
-        .max_connections(MOST_CLIENTS)
-        .idle_timeout(SILENCE)
-        .await?;
+    let http = move || Http { root: root.clone(), received: Vec::new(), finished: false, deadline: None };
+    let server = create_server(http, address).write_limits(limits);
+    let server = server.max_connections(MOST_CLIENTS).idle_timeout(SILENCE).await?;
     println!("serving {name} at http://{}/", server.local_addr()?);
     let (handle, serving) = server.spawn();
 

@@ -58,10 +58,7 @@ impl Store {
     }
 
     pub(crate) fn increment(&mut self, key: &[u8]) -> Reply {
-        let (value, end) = match self.get(key) {
-            Some(entry) => (parse_number(&entry.value), entry.end),
-            None => (Some(0), None),
-        };
+        let (value, end) = self.get(key).map_or((Some(0), None), |entry| (parse_number(&entry.value), entry.end));
         let Some(value) = value.and_then(|value| value.checked_add(1)) else { return Reply::not_a_number() };
         match self.set(key, value.to_string().into(), end) {
             Reply::Simple(_) => Reply::Integer(value),
@@ -72,10 +69,7 @@ impl Store {
     pub(crate) fn expire(&mut self, key: &[u8], time: &[u8]) -> Reply {
         let Some(end) = parse_number(time).map(in_future) else { return Reply::not_a_number() };
         let entry = self.entries.get_mut(key).filter(|entry| entry.is_alive());
-        Reply::Integer(entry.map_or(0, |entry| {
-            entry.end = Some(end);
-            1
-        }))
+        Reply::Integer(entry.map(|entry| entry.end = Some(end)).is_some().into())
     }
 
     /// Seconds that are left; -1 without a limit, -2 without an entry.
