@@ -81,7 +81,7 @@
 //!
 //! None is on by default, and each only adds something: `tls`, TLS with the cryptography of ring; `tls-aws-lc`, the same
 //! with that of AWS-LC; `tls-custom`, TLS with a configuration of your own; `tls-platform-roots` and `tls-webpki-roots`,
-//! the authorities that a client trusts.
+//! the authorities that a client trusts; `tracing`, spans and events.
 //!
 //! # What runs in the background
 //!

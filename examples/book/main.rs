@@ -28,6 +28,7 @@ mod threads;
 #[cfg(feature = "tls")]
 mod tls;
 mod tokio;
+mod watch;
 
 /// A program of the book.
 type Program = fn() -> io::Result<()>;
@@ -49,6 +50,7 @@ const PROGRAMS: &[(&str, Program)] = &[
     ("tls", tls::main),
     ("stop", stop::main),
     ("limits", limits::main),
+    ("watch", watch::main),
     ("actor", actor::main),
     ("threads", threads::main),
     ("tokio", tokio::main),

@@ -28,7 +28,7 @@ fn list() {
 #[cfg(unix)]
 #[test]
 fn programs_that_need_nobody() {
-    ["life", "datagrams", "sockets", "child", "capture", "limits", "actor", "threads", "tokio", "pitfalls"]
+    ["life", "datagrams", "sockets", "child", "capture", "limits", "watch", "actor", "threads", "tokio", "pitfalls"]
         .into_iter()
         .for_each(alone);
 }
