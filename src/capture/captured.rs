@@ -9,8 +9,9 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::course::End;
-use super::memory::{Output, Stamp};
+use super::memory::Output;
 use super::sink::Chunk;
+use super::stamps::Stamp;
 use crate::protocol::Pipe;
 
 /// How a child has ended, and what it has put out.
@@ -91,7 +92,9 @@ impl Captured {
     }
 
     /// What was kept of both pipes, in the order in which it has come. What came from one pipe within a millisecond, with
-    /// nothing from the other one between it, is one chunk.
+    /// nothing from the other one between it, is one chunk. After 16,384 chunks, and again after so many more, this gets
+    /// twice as coarse, and what came in between from the other pipe follows: times and order must not take more memory
+    /// than the output.
     ///
     /// The order of two pipes is that of reading, which is only nearly that of writing;
     /// [`merged`](super::Run::merged) gives that.

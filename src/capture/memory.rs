@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::Duration;
+
+use super::stamps::Stamp;
 
 /// How much of the output of a pipe is kept in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,13 +40,6 @@ impl Keep {
     }
 }
 
-/// When a piece of output has come, and which one it is of all pipes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) number: u64,
-    pub(super) at: Duration,
-}
-
 /// Collects the output of one pipe.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -54,23 +48,10 @@ pub(super) struct Memory {
     head: Vec<u8>,
     /// Of the pieces in `head`, with their ends in it.
     stamps: Vec<(Stamp, usize)>,
-    tail: VecDeque<Piece>,
-    tail_len: usize,
+    tail: VecDeque<u8>,
+    /// Of the pieces in `tail`, with their lengths.
+    tail_stamps: VecDeque<(Stamp, usize)>,
     total: u64,
-}
-
-#[derive(Debug)]
-struct Piece {
-    stamp: Stamp,
-    data: Vec<u8>,
-    /// What is before was dropped.
-    begin: usize,
-}
-
-impl Piece {
-    fn len(&self) -> usize {
-        self.data.len() - self.begin
-    }
 }
 
 impl Memory {
@@ -82,7 +63,7 @@ impl Memory {
             head: Vec::new(),
             stamps: Vec::new(),
             tail: VecDeque::new(),
-            tail_len: 0,
+            tail_stamps: VecDeque::new(),
             total: 0,
         }
     }
@@ -107,27 +88,35 @@ impl Memory {
     }
 
     fn push_tail(&mut self, stamp: Stamp, data: &[u8]) {
-        self.tail_len += data.len();
-        match self.tail.back_mut() {
-            Some(last) if last.stamp == stamp => last.data.extend_from_slice(data),
-            _ => self.tail.push_back(Piece { stamp, data: data.to_vec(), begin: 0 }),
+        let excess = (self.tail.len() + data.len()).saturating_sub(self.tail_room);
+        self.drop_oldest(excess);
+        self.tail.extend(data);
+        match self.tail_stamps.back_mut() {
+            Some((last, len)) if *last == stamp => *len += data.len(),
+            _ => self.tail_stamps.push_back((stamp, data.len())),
         }
-        while self.tail_len > self.tail_room {
-            let Some(first) = self.tail.front_mut() else { return };
-            let excess = (self.tail_len - self.tail_room).min(first.len());
-            first.begin += excess;
-            self.tail_len -= excess;
-            if first.len() == 0 {
-                self.tail.pop_front();
+    }
+
+    /// Drops so many bytes of the tail, which are there.
+    fn drop_oldest(&mut self, mut count: usize) {
+        self.tail.drain(..count);
+        while let Some((_, len)) = self.tail_stamps.front_mut() {
+            if *len > count {
+                *len -= count;
+                return;
             }
+            count -= *len;
+            self.tail_stamps.pop_front();
         }
     }
 
     pub(super) fn into_output(mut self) -> Output {
         let head = self.head.len();
-        for piece in self.tail {
-            self.head.extend_from_slice(&piece.data[piece.begin..]);
-            self.stamps.push((piece.stamp, self.head.len()));
+        self.head.extend(&self.tail);
+        let mut end = head;
+        for (stamp, len) in self.tail_stamps {
+            end += len;
+            self.stamps.push((stamp, end));
         }
         Output { bytes: self.head, head, stamps: self.stamps, total: self.total }
     }

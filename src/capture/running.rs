@@ -1,58 +1,32 @@
-//! A run that has begun: the future that carries it on, and the handle to it.
+//! A run that has begun: the future that carries it on.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
-use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::Bytes;
-use futures_io::AsyncRead;
 use rustix::process::Signal;
 
 use super::Run;
 use super::captured::{Captured, Failure};
 use super::course::{Action, End};
+use super::handle::{Handle, Requests};
+use super::input::{Fed, Feed, Input};
 use super::tap::Tap;
 use crate::io::clock::Deadline;
 use crate::process::{Subprocess, SubprocessTransport};
 use crate::running::spawn;
-use crate::transport::{ReadTransport, WriteTransport};
+use crate::transport::ReadTransport;
 
 /// Rounds of one poll.
 const ROUNDS: usize = 16;
 
 /// What can have been in the pipes at the exit, so that it must be read.
 const PIPES_FULL: u64 = 2 * 1024 * 1024;
-
-/// What the child reads.
-pub(super) enum Input {
-    /// Nothing that is known here.
-    Elsewhere,
-    Bytes(Bytes),
-    Reader(Reader),
-}
-
-type Reader = Pin<Box<dyn AsyncRead + Send>>;
-
-impl Input {
-    /// Gives the child what there is; what is left comes bit by bit.
-    fn begin(self, transport: &SubprocessTransport) -> Option<Reader> {
-        match (self, transport.stdin()) {
-            (Self::Reader(reader), _) => return Some(reader),
-            (Self::Bytes(bytes), Some(stdin)) => {
-                stdin.write_bytes(bytes);
-                stdin.close();
-            }
-            _ => {}
-        }
-        None
-    }
-}
 
 /// A child whose output is captured: a future that resolves when the child is over and all sinks are done.
 ///
@@ -140,106 +114,6 @@ impl fmt::Debug for Capture {
     }
 }
 
-/// Stops or signals a run, from every thread: cheap to clone, never blocking.
-#[derive(Clone)]
-pub struct Handle {
-    transport: SubprocessTransport,
-    requests: Arc<Requests>,
-    has_group: bool,
-}
-
-impl Handle {
-    /// The number of the process; it stays after the exit.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.transport.pid()
-    }
-
-    /// How the child has exited; none while it runs. Its pipes may still be open.
-    #[must_use]
-    pub fn status(&self) -> Option<ExitStatus> {
-        self.transport.status()
-    }
-
-    /// The transport of standard input, if that is [a pipe](Run::stdin): what is written goes to the child, and
-    /// [`close`](WriteTransport::close) is the end of file. Bytes that were given to the run as input come first, and
-    /// nothing can be written behind them.
-    #[must_use]
-    pub fn stdin(&self) -> Option<&WriteTransport> {
-        self.transport.stdin()
-    }
-
-    /// Stops the run: asks the child to end, and kills it after the [grace](Run::grace). The run resolves then, with
-    /// what was captured.
-    pub fn stop(&self) {
-        self.requests.post(|state| state.stop = true);
-    }
-
-    /// Stops the run without grace.
-    pub fn kill(&self) {
-        self.requests.post(|state| state.kill = true);
-    }
-
-    /// Sends a signal, by its number: to the process group of the child, or to the child alone if it has none of its own.
-    /// Does nothing if nobody is left.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a number that is no signal; `ESRCH` after the end of the run;
-    /// what the system says otherwise.
-    pub fn signal(&self, signal: i32) -> io::Result<()> {
-        if self.has_group { self.transport.signal_group(signal) } else { self.transport.send_signal(signal) }
-    }
-
-    /// Waits until the child and its pipes are over; sinks may have something left to do. Many may wait.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost when the future is dropped.
-    pub async fn closed(&self) {
-        // How it has ended is told to whoever awaits the run.
-        let _ = self.transport.closed().await;
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("pid", &self.pid()).field("status", &self.status()).finish()
-    }
-}
-
-/// What handles ask for.
-#[derive(Debug, Default)]
-struct Requests(Mutex<Asked>);
-
-#[derive(Debug, Default)]
-struct Asked {
-    stop: bool,
-    kill: bool,
-    waker: Option<Waker>,
-}
-
-impl Requests {
-    fn lock(&self) -> MutexGuard<'_, Asked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn post(&self, change: impl FnOnce(&mut Asked)) {
-        let mut asked = self.lock();
-        change(&mut asked);
-        let waker = asked.waker.take();
-        drop(asked);
-        waker.into_iter().for_each(Waker::wake);
-    }
-
-    /// What was asked for since the last call; `waker` is told of the next request.
-    fn take(&self, waker: &Waker) -> (bool, bool) {
-        let mut asked = self.lock();
-        asked.waker = Some(waker.clone());
-        (std::mem::take(&mut asked.stop), std::mem::take(&mut asked.kill))
-    }
-}
-
 /// How a run goes about its child.
 #[derive(Debug)]
 pub(super) struct Manner {
@@ -257,7 +131,7 @@ pub(super) struct Running {
     /// Taken when the child is over: then its protocol is in `tap`.
     child: Option<Subprocess<Tap>>,
     tap: Option<Tap>,
-    input: Option<Reader>,
+    input: Option<Feed>,
     deadline: Deadline,
     /// Bytes that have come since the exit.
     late: u64,
@@ -353,22 +227,13 @@ impl Running {
         let _ = self.handle().signal(signal);
     }
 
-    /// Passes the input on, as long as the child takes it; whether there was something.
+    /// Passes the input on; whether there was something.
     fn feed(&mut self, tap: &mut Tap, cx: &mut Context<'_>) -> bool {
-        let (Some(reader), Some(stdin)) = (&mut self.input, self.transport.stdin()) else { return false };
-        if stdin.is_writing_paused() {
-            return false;
+        let Some(Poll::Ready(fed)) = self.input.as_mut().map(|input| input.poll(cx)) else { return false };
+        if let Fed::End(end) = fed {
+            self.input = None;
+            end.unwrap_or_else(|err| tap.fail(err));
         }
-        let mut buffer = [0; 8192];
-        match reader.as_mut().poll_read(cx, &mut buffer) {
-            Poll::Pending => return false,
-            Poll::Ready(Ok(count)) if count > 0 && stdin.write(&buffer[..count]).ok().is_ok() => return true,
-            // All is said, or the child does not listen.
-            Poll::Ready(Ok(_)) => {}
-            Poll::Ready(Err(err)) => tap.fail(err),
-        }
-        stdin.close();
-        self.input = None;
         true
     }
 

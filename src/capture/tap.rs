@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::captured::Captured;
 use super::course::{Course, End};
-use super::memory::{Keep, Memory, Stamp};
+use super::memory::{Keep, Memory};
 use super::sink::{Chunk, Sink};
+use super::stamps::Stamps;
 use crate::io::clock::Clock;
 use crate::process::SubprocessTransport;
 use crate::protocol::{Pipe, SubprocessProtocol};
@@ -46,7 +47,7 @@ pub(super) struct Tap {
     branches: Vec<Branch>,
     /// Of whoever polls the run: sinks wake it when they have room.
     waker: Waker,
-    last: Option<(Pipe, Stamp)>,
+    stamps: Stamps,
     held: Vec<Pipe>,
     failure: Option<io::Error>,
     status: Option<ExitStatus>,
@@ -64,7 +65,7 @@ impl Tap {
             streams: [stream(), stream()],
             branches,
             waker: Waker::noop().clone(),
-            last: None,
+            stamps: Stamps::default(),
             held: Vec::new(),
             failure: None,
             status: None,
@@ -100,17 +101,6 @@ impl Tap {
     pub(super) fn forget(&mut self) {
         self.branches.clear();
         self.streams.iter_mut().for_each(|stream| stream.memory = Memory::new(Keep::Nothing));
-    }
-
-    fn stamp(&mut self, pipe: Pipe, at: Duration) -> Stamp {
-        const SAME: Duration = Duration::from_millis(1);
-        let stamp = match self.last {
-            Some((last, stamp)) if last == pipe && at.saturating_sub(stamp.at) < SAME => stamp,
-            Some((_, stamp)) => Stamp { number: stamp.number + 1, at },
-            None => Stamp { number: 0, at },
-        };
-        self.last = Some((pipe, stamp));
-        stamp
     }
 
     fn pass_on(&mut self, chunk: &Chunk<'_>) {
@@ -217,7 +207,7 @@ impl SubprocessProtocol for Tap {
         let now = self.now();
         let at = now.saturating_duration_since(self.course.started());
         self.course.output(now);
-        let stamp = self.stamp(pipe, at);
+        let stamp = self.stamps.next(pipe, at);
         self.stream(pipe).memory.push(stamp, data);
         if !self.branches.is_empty() {
             self.pass_on(&Chunk { pipe, at, data: Cow::Borrowed(data) });
