@@ -41,7 +41,8 @@ TIME is a number with a unit: 500ms, 30s, 5m, 1h. Without a unit it is seconds.
 Ctrl-C asks all commands to end, with all that they have started; the second one kills them.
 
 The exit code is the worst of all commands: 128 + N for a command that signal N has ended, 124 for one that a time
-limit has, 127 for one that could not be started. It is 130 after Ctrl-C, and 2 for a wrong use of fanout itself.
+limit has, 125 for one whose output could not be shown or logged, 127 for one that could not be started. It is 130
+after Ctrl-C, and 2 for a wrong use of fanout itself.
 ";
 
 /// How the output is shown.

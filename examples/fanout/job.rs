@@ -24,8 +24,14 @@ pub(crate) struct Job {
 pub(crate) struct Outcome {
     pub(crate) number: usize,
     pub(crate) name: String,
-    /// None if it could not be started, or not be captured.
-    pub(crate) captured: Result<Captured, String>,
+    pub(crate) captured: Result<Captured, Failed>,
+}
+
+/// Why there is no result.
+pub(crate) enum Failed {
+    NotStarted(String),
+    /// Its output could not be shown or logged.
+    NotCaptured(String),
 }
 
 impl Job {
@@ -44,11 +50,10 @@ impl Job {
             Ok(capture) => {
                 crew.started(self, capture.handle());
                 crew.report.started(self, crew.start.elapsed());
-                capture.await
+                capture.await.map_err(|err| Failed::NotCaptured(err.to_string()))
             }
-            Err(err) => Err(err),
+            Err(err) => Err(Failed::NotStarted(err.to_string())),
         };
-        let captured = captured.map_err(|err| err.to_string());
         Outcome { number: self.number, name: self.name.clone(), captured }
     }
 
@@ -98,8 +103,13 @@ impl Outcome {
     /// As a shell counts, and `timeout` of the core utilities.
     pub(crate) fn code(&self) -> u8 {
         const TIMED_OUT: u8 = 124;
+        const NOT_CAPTURED: u8 = 125;
         const NOT_STARTED: u8 = 127;
-        let Ok(captured) = &self.captured else { return NOT_STARTED };
+        let captured = match &self.captured {
+            Ok(captured) => captured,
+            Err(Failed::NotCaptured(_)) => return NOT_CAPTURED,
+            Err(Failed::NotStarted(_)) => return NOT_STARTED,
+        };
         if matches!(captured.end(), End::Limit | End::IdleLimit | End::FirstOutputLimit) {
             return TIMED_OUT;
         }
@@ -113,7 +123,7 @@ impl Outcome {
     pub(crate) fn text(&self) -> String {
         match &self.captured {
             Ok(captured) => captured.to_string(),
-            Err(err) => err.clone(),
+            Err(Failed::NotStarted(text) | Failed::NotCaptured(text)) => text.clone(),
         }
     }
 

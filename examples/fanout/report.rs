@@ -14,6 +14,11 @@ use crate::job::{Job, Outcome};
 /// Lines longer than that are shown in parts.
 const LONG: LongLines = LongLines::Split(16 * 1024);
 
+const ESCAPE: u8 = 0x1b;
+
+/// Ends all colours.
+const RESET: &str = "\x1b[0m";
+
 /// Puts the cursor to the begin of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
 
@@ -152,23 +157,36 @@ impl Report {
         let mut hasher = DefaultHasher::new();
         job.name.hash(&mut hasher);
         let color = COLORS[usize::try_from(hasher.finish() % 6).unwrap_or(0)];
-        let (begin, end) = if self.color { (format!("\x1b[{color}m"), "\x1b[0m") } else { (String::new(), "") };
-        Prefix { text: format!("{begin}[{:>width$} {}]{end} ", job.number, job.name, width = self.digits) }
+        let (begin, reset) = if self.color { (format!("\x1b[{color}m"), RESET) } else { (String::new(), "") };
+        Prefix { text: format!("{begin}[{:>width$} {}]{reset} ", job.number, job.name, width = self.digits), reset }
     }
 }
 
 /// What stands before the lines of a command.
 struct Prefix {
     text: String,
+    /// What ends a colour.
+    reset: &'static str,
 }
 
 impl Prefix {
     fn line(&self, clear: &str, time: Duration, line: &Line<'_>, out: &mut Vec<u8>) {
         let head = format!("{clear}{:.3} {}", time.as_secs_f64(), self.text);
         out.extend_from_slice(head.as_bytes());
-        out.extend_from_slice(line.data);
+        let shown = overwritten(line.data);
+        out.extend_from_slice(shown);
+        if shown.contains(&ESCAPE) {
+            // Whatever the command has left switched on must not go on in the lines of others.
+            out.extend_from_slice(self.reset.as_bytes());
+        }
         out.push(b'\n');
     }
+}
+
+/// What a terminal shows of a line in the end: a carriage return begins it anew, as progress bars have it.
+fn overwritten(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.rsplit(|byte| *byte == b'\r').next().unwrap_or(line)
 }
 
 fn seconds(time: Duration) -> f64 {

@@ -176,6 +176,23 @@ fn colors_are_those_of_the_name() {
     assert!(!text(&fanout(&["echo a"]).stdout).contains('\x1b'));
 }
 
+#[test]
+fn colors_and_returns_of_a_command_stay_in_its_line() {
+    let talk = r"printf '1 %%\r100 %%\r\n\033[31mred\nplain\r\n'";
+    let output = text(&fanout(&["--color", "always", talk]).stdout);
+    assert!(output.contains("\x1b[0m 100 %\n") && !output.contains('\r'), "{output:?}");
+    assert!(output.contains("\x1b[31mred\x1b[0m\n") && output.contains("\x1b[0m plain\n"), "{output:?}");
+}
+
+#[test]
+fn output_that_cannot_be_shown_is_a_failure() {
+    let full = fs::File::options().write(true).open("/dev/full");
+    let Ok(full) = full else { return println!("skipped: there is no /dev/full") };
+    let output = command("fanout").arg("echo lost").stdin(Stdio::null()).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(text(&output.stderr).starts_with("fanout: standard output: "), "{}", text(&output.stderr));
+}
+
 /// (f)
 #[test]
 fn there_are_never_more_children_than_asked_for() {
