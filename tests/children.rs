@@ -2,6 +2,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "it/grammar.rs"]
+mod grammar;
 #[path = "it/guard.rs"]
 #[allow(dead_code, reason = "shared")]
 mod guard;

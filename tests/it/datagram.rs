@@ -15,6 +15,8 @@ use smol_transports::{
     Addr, Closed, DatagramCommand, DatagramEndpoint, DatagramProtocol, DatagramTransport, Misuse, WriteLimits, Written,
 };
 
+use crate::grammar::{self, Callback};
+
 mod sockets;
 
 /// One callback.
@@ -30,9 +32,28 @@ enum Seen {
 
 type React = Box<dyn FnMut(&DatagramTransport, &Seen) + Send>;
 
+impl Callback for Seen {
+    fn may_follow(&self, before: &[Self]) -> bool {
+        let ended = before.iter().any(|seen| matches!(seen, Self::Lost(_)));
+        let paused = before.iter().rfind(|seen| matches!(seen, Self::Pause | Self::Resume)) == Some(&Self::Pause);
+        let in_order = match self {
+            Self::Made => return before.is_empty(),
+            Self::Pause => !paused,
+            Self::Resume => paused,
+            Self::Data(..) | Self::Error(_) | Self::Lost(_) => true,
+        };
+        !before.is_empty() && !ended && in_order
+    }
+
+    fn join(&mut self, next: Self) -> Option<Self> {
+        Some(next)
+    }
+}
+
 /// Notes every callback, and does something in it.
 struct Log {
     seen: Vec<Seen>,
+    grammar: grammar::Log<Seen>,
     react: React,
 }
 
@@ -44,12 +65,17 @@ impl Default for Log {
 
 impl Log {
     fn reacting(react: impl FnMut(&DatagramTransport, &Seen) + Send + 'static) -> Self {
-        Self { seen: Vec::new(), react: Box::new(react) }
+        Self { seen: Vec::new(), grammar: grammar::Log::default(), react: Box::new(react) }
     }
 
     fn note(&mut self, transport: &DatagramTransport, seen: Seen) {
-        self.seen.push(seen.clone());
+        self.push(seen.clone());
         (self.react)(transport, &seen);
+    }
+
+    fn push(&mut self, seen: Seen) {
+        self.grammar.push(seen.clone());
+        self.seen.push(seen);
     }
 }
 
@@ -75,7 +101,7 @@ impl DatagramProtocol for Log {
     }
 
     fn connection_lost(&mut self, exc: Option<io::Error>) {
-        self.seen.push(Seen::Lost(exc.map(|exc| exc.kind())));
+        self.push(Seen::Lost(exc.map(|exc| exc.kind())));
     }
 }
 

@@ -15,6 +15,7 @@ mod datagram;
 mod driver;
 mod drops;
 mod flow;
+mod grammar;
 #[cfg(unix)]
 mod guard;
 #[cfg(unix)]

@@ -1,9 +1,10 @@
 //! A protocol that writes down its callbacks and knows which may follow which.
 
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smol_transports::{BufferedProtocol, OnEof, Protocol, ReadTransport, WriteTransport};
+
+use crate::grammar::{self, Callback};
 
 pub(crate) type Reader = Recorder<ReadTransport>;
 pub(crate) type Writer = Recorder<WriteTransport>;
@@ -45,7 +46,9 @@ impl Call {
             Self::Lost(_) => Step::Lost,
         }
     }
+}
 
+impl Callback for Call {
     fn may_follow(&self, before: &[Self]) -> bool {
         let ended = before.iter().any(|call| matches!(call, Self::Lost(_)));
         let finished = before.contains(&Self::Eof);
@@ -60,42 +63,22 @@ impl Call {
         };
         !before.is_empty() && !ended && in_order
     }
+
+    fn join(&mut self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Data(data), Self::Data(more)) => {
+                data.extend(more);
+                None
+            }
+            (_, next) => Some(next),
+        }
+    }
 }
 
 /// What a recorder has written down; clones share it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Log(Arc<Mutex<Entries>>);
-
-#[derive(Debug, Default)]
-struct Entries {
-    calls: Vec<Call>,
-    fault: Option<String>,
-}
+pub(crate) type Log = grammar::Log<Call>;
 
 impl Log {
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, call: Call) {
-        let mut entries = self.lock();
-        if !call.may_follow(&entries.calls) {
-            let fault = format!("{call:?} after {:?}", entries.calls);
-            entries.fault.get_or_insert(fault);
-        }
-        match (entries.calls.last_mut(), call) {
-            (Some(Call::Data(last)), Call::Data(data)) => last.extend(data),
-            (_, call) => entries.calls.push(call),
-        }
-    }
-
-    /// The callbacks so far, which the grammar allows.
-    pub(crate) fn calls(&self) -> Vec<Call> {
-        let entries = self.lock();
-        assert_eq!(entries.fault, None, "the order of callbacks");
-        entries.calls.clone()
-    }
-
     pub(crate) fn has(&self, step: Step) -> bool {
         self.calls().iter().any(|call| call.step() == step)
     }

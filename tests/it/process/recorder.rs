@@ -2,9 +2,10 @@
 
 use std::io::{self, ErrorKind};
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smol_transports::{Pipe, SubprocessProtocol, SubprocessTransport};
+
+use crate::grammar::{self, Callback};
 
 pub(crate) const PIPES: [Pipe; 3] = [Pipe::Stdin, Pipe::Stdout, Pipe::Stderr];
 
@@ -46,7 +47,9 @@ impl Call {
             Self::Lost(_) => Step::Lost,
         }
     }
+}
 
+impl Callback for Call {
     fn may_follow(&self, before: &[Self]) -> bool {
         let has = |step| before.iter().any(|call| call.step() == step);
         let Some(Self::Made(made)) = before.first() else { return self.step() == Step::Made };
@@ -64,43 +67,22 @@ impl Call {
         };
         in_order && !has(Step::Lost)
     }
+
+    fn join(&mut self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Data(pipe, data), Self::Data(from, more)) if *pipe == from => {
+                data.extend(more);
+                None
+            }
+            (_, next) => Some(next),
+        }
+    }
 }
 
 /// What a recorder has written down; clones share it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Log(Arc<Mutex<Entries>>);
-
-#[derive(Debug, Default)]
-struct Entries {
-    calls: Vec<Call>,
-    fault: Option<String>,
-}
+pub(crate) type Log = grammar::Log<Call>;
 
 impl Log {
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, call: Call) {
-        let mut entries = self.lock();
-        if !call.may_follow(&entries.calls) {
-            let before: Vec<_> = entries.calls.iter().map(Call::step).collect();
-            let fault = format!("{:?} after {before:?}", call.step());
-            entries.fault.get_or_insert(fault);
-        }
-        match (entries.calls.last_mut(), call) {
-            (Some(Call::Data(last, joined)), Call::Data(pipe, data)) if *last == pipe => joined.extend(data),
-            (_, call) => entries.calls.push(call),
-        }
-    }
-
-    /// The callbacks so far, which the grammar allows.
-    pub(crate) fn calls(&self) -> Vec<Call> {
-        let entries = self.lock();
-        assert_eq!(entries.fault, None, "the order of callbacks");
-        entries.calls.clone()
-    }
-
     /// Those of a child that has come to its own end: exited, all pipes lost, and then all over in good order.
     pub(crate) fn complete(&self) -> Vec<Call> {
         let calls = self.calls();
