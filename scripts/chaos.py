@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Torments a TCP or TLS server with badly behaving peers, checks every byte, and judges what it costs the server.
+"""Torments a TCP, TLS or Unix server with badly behaving peers, checks every byte, and judges what it costs the server.
 
     scripts/chaos.py [OPTIONS] -- target/release/examples/bench_server --listen tcp:127.0.0.1:0 --stats
 
-The server is started here; it must print `listening on tcp:ADDR` or `listening on tls:ADDR` first, and `made=N lost=N alive=N` when its standard
-input ends. Needs Linux and nothing but Python's standard library. The exit code is 1 if there are violations, which
+The server is started here; it must print `listening on tcp:ADDR`, `tls:ADDR` or `unix:PATH` first, and `made=N lost=N alive=N` when its standard input
+ends. Needs Linux and nothing but Python's standard library. The exit code is 1 if there are violations, which
 are listed last.
 """
 

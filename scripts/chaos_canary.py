@@ -54,7 +54,12 @@ def sing(address, stall, echoes, tls, pipe):
 
 
 def connect(address, stall, tls):
-    sock = socket.create_connection(address, stall)
+    if isinstance(address, str):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(stall)
+        sock.connect(address)
+    else:
+        sock = socket.create_connection(address, stall)
     return tls.wrap_socket(sock) if tls else sock
 
 

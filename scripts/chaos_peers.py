@@ -21,6 +21,13 @@ class Failed(Exception):
         self.kind = kind
 
 
+def family_of(address):
+    """An address is a path, or a host and a port."""
+    if isinstance(address, str):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
 class Peer:
     """A connection to an echo server, with a pattern of its own so that bytes of another one show."""
 
@@ -33,7 +40,7 @@ class Peer:
         self.pattern = self.make_pattern()
         self.sent = 0
         self.received = 0
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        family = family_of(address)
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.setblocking(False)
         if buffer:
@@ -50,10 +57,7 @@ class Peer:
 
     async def connect(self):
         try:
-            self.sock.connect(self.address)
-        except BlockingIOError:
-            if not await self.writable(self.stall):
-                raise Failed("stalled", "connecting") from None
+            await self.reach()
         except OSError as err:
             raise Failed("refused", err) from None
         error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -61,6 +65,26 @@ class Peer:
             raise Failed("refused", os.strerror(error))
         if self.tls:
             await self.shake()
+
+    async def reach(self):
+        try:
+            self.sock.connect(self.address)
+        except BlockingIOError:
+            if self.sock.family == socket.AF_UNIX:
+                await self.reach_later()
+            elif not await self.writable(self.stall):
+                raise Failed("stalled", "connecting") from None
+
+    async def reach_later(self):
+        """The queue of a Unix socket is full, and nothing tells when it is not."""
+        end = self.loop.time() + self.stall
+        while self.loop.time() < end:
+            await asyncio.sleep(0.01)
+            try:
+                return self.sock.connect(self.address)
+            except BlockingIOError:
+                pass
+        raise Failed("stalled", "connecting")
 
     async def shake(self):
         while True:
@@ -330,7 +354,8 @@ async def silent(peer):
 async def urgent(peer):
     """A byte out of band is no part of the stream, and no reason to spin."""
     await peer.send(peer.rng.randrange(1, 1000))
-    peer.sock.send(b"!", socket.MSG_OOB)
+    if peer.sock.family != socket.AF_UNIX:
+        peer.sock.send(b"!", socket.MSG_OOB)
     await asyncio.sleep(0.2)
     await peer.send(peer.rng.randrange(1, 1000))
     await peer.collect(peer.sent)

@@ -31,6 +31,9 @@ class Server:
         line = b""
         if select.select([self.process.stdout], [], [], START)[0]:
             line = self.process.stdout.readline()
+        at_path = re.fullmatch(rb"listening on unix:(.+)\n", line)
+        if at_path:
+            return False, os.fsdecode(at_path[1])
         found = re.fullmatch(rb"listening on (tcp|tls):\[?(.*?)\]?:(\d+)\n", line)
         if not found:
             raise SystemExit(f"no address from the server: {line!r} {self.reports()}")

@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 use std::sync::OnceLock;
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 /// Bounds for a machine that does other things as well.
 const PATIENT: &[&str] = &["--stall", "30", "--settle", "15", "--canary", "20", "--back", "5"];
@@ -42,6 +42,24 @@ fn short_transfers() {
     let Some(log) = Strace::new("sendto", &[]) else { return };
     Storm::new(SMALL).server(&["--send-buffer", "1024"]).under(&log.command).run();
     log.assert_short();
+}
+
+#[test]
+fn storm_over_unix_sockets() {
+    let place = TempDir::new().expect("a directory");
+    let conns = setting("CHAOS_CONNS", "200");
+    Storm::new(&["--conns", &conns]).listening_on(format!("unix:{}", place.path().join("socket").display())).run();
+}
+
+/// Refusals, bursts, senders that vanish, and datagrams of every size, the empty one included.
+#[test]
+fn datagrams() {
+    let script = root().join("tests/chaos/datagrams.py");
+    let output = Command::new("python3").arg(script).arg(bench_server()).output();
+    let Ok(Output { status, stdout, stderr }) = output else { return skip("there is no python3") };
+    let text = [stdout, stderr].concat();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&text));
+    println!("{}", String::from_utf8_lossy(&text));
 }
 
 #[cfg(feature = "tls")]
@@ -183,17 +201,22 @@ struct Storm {
     args: Vec<OsString>,
     wrapper: Vec<OsString>,
     server: Vec<OsString>,
-    listen: &'static str,
+    listen: String,
 }
 
 impl Storm {
     fn new(args: &[&str]) -> Self {
         let args = [PATIENT, args].concat().iter().map(Into::into).collect();
-        Self { args, wrapper: vec![], server: vec![], listen: "tcp:127.0.0.1:0" }
+        Self { args, wrapper: vec![], server: vec![], listen: "tcp:127.0.0.1:0".to_owned() }
     }
 
     fn args(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(Into::into));
+        self
+    }
+
+    fn listening_on(mut self, address: String) -> Self {
+        self.listen = address;
         self
     }
 
@@ -206,7 +229,7 @@ impl Storm {
     #[cfg(feature = "tls")]
     fn over_tls(mut self) -> Self {
         static IDENTITY: LazyLock<Identity> = LazyLock::new(Identity::new);
-        self.listen = "tls:127.0.0.1:0";
+        self.listen = "tls:127.0.0.1:0".to_owned();
         // Besides what waits in plaintext up to 64 KiB of it are encrypted already.
         self.args.extend(["--rss-each-kb", "400"].map(Into::into));
         self.server.extend(["--cert".into(), IDENTITY.certificate.path().into()]);
@@ -224,7 +247,7 @@ impl Storm {
     fn run(self) -> String {
         let mut command = Command::new("python3");
         command.arg(root().join("scripts/chaos.py")).args(&self.args).arg("--").args(&self.wrapper);
-        command.arg(bench_server()).args(["--stats", "--listen", self.listen]).args(&self.server);
+        command.arg(bench_server()).args(["--stats", "--listen", &self.listen]).args(&self.server);
         if !works(&["python3".into()], &["--version"]) {
             skip("there is no python3");
             return String::new();
