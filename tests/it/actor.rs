@@ -11,6 +11,9 @@ use smol_transports::{Event, WriteLimits, Written};
 use crate::common::{assert_same, blocking, guard, pattern, read_all, reset_on_close, tcp_pair, unix_pair};
 use crate::recorder::Call;
 
+#[cfg(unix)]
+mod kinds;
+
 fn call(event: Event<'static>) -> Call {
     match event {
         Event::ConnectionMade => Call::Made,
