@@ -6,6 +6,9 @@
 mod datagram;
 #[path = "../sequences/stream.rs"]
 mod stream;
+#[cfg(feature = "tls")]
+#[path = "../sequences/tls.rs"]
+mod tls;
 
 use proptest::prelude::*;
 
@@ -80,6 +83,35 @@ fn datagram_step() -> impl Strategy<Value = datagram::Step> {
     ]
 }
 
+#[cfg(feature = "tls")]
+fn tls_step() -> impl Strategy<Value = tls::Step> {
+    use tls::Step::*;
+    prop_oneof![
+        8 => length().prop_map(Say),
+        6 => length().prop_map(Pass),
+        6 => Just(PassAll),
+        1 => (length(), any::<u8>()).prop_map(|(at, mask)| Spoil(at, mask)),
+        1 => prop::collection::vec(any::<u8>(), 0..20).prop_map(Inject),
+        1 => Just(Farewell),
+        1 => Just(Eof),
+        6 => length().prop_map(Answer),
+        2 => Just(Pause),
+        3 => Just(Resume),
+        1 => Just(Close),
+        1 => Just(Abort),
+        3 => length().prop_map(Room),
+        2 => Just(AllRoom),
+        16 => Just(Poll),
+    ]
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn nonsense_that_follows_our_close_notify_panics_nobody() {
+    use tls::Step::*;
+    tls::run(0, &[PassAll, Poll, PassAll, Poll, Close, Poll, Inject(vec![0]), Poll]);
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -99,5 +131,16 @@ proptest! {
         steps in prop::collection::vec(datagram_step(), 0..40),
     ) {
         datagram::run(limits, first, &steps);
+    }
+}
+
+#[cfg(feature = "tls")]
+proptest! {
+    // A handshake is much work.
+    #![proptest_config(ProptestConfig { cases: config().cases / 4, ..config() })]
+
+    #[test]
+    fn tls_tells_only_what_was_said(cut in any::<u8>(), steps in prop::collection::vec(tls_step(), 0..40)) {
+        tls::run(cut, &steps);
     }
 }

@@ -11,6 +11,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_rustls::rustls::{Connection, ProtocolVersion};
 use futures_rustls::{Accept, Connect};
 
+use crate::actor::delivery::{guarded, panic_text};
 use crate::io::Outlet;
 use crate::io::errors::unless_blocked;
 use crate::tls::{Side, TlsInfo};
@@ -203,7 +204,7 @@ impl Session {
 
 /// Decrypts what was read, and moves it out of rustls so that it takes more; whether the peer has finished.
 fn process(connection: &mut Connection, sink: &mut Sink<'_>, rest: &mut BytesMut) -> io::Result<bool> {
-    let processed = connection.process_new_packets();
+    let processed = process_records(connection);
     let mut reader = connection.reader();
     while let Ok(chunk @ [_, ..]) = reader.fill_buf() {
         let count = if rest.is_empty() { sink.put(chunk) } else { 0 };
@@ -211,7 +212,17 @@ fn process(connection: &mut Connection, sink: &mut Sink<'_>, rest: &mut BytesMut
         let count = chunk.len();
         reader.consume(count);
     }
-    processed.map(|state| state.peer_has_closed()).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
+    processed
+}
+
+/// Whether the peer has finished. rustls asserts that no alert follows its own close_notify, and breaks that itself when
+/// a peer sends nonsense after it; only where debug assertions are on, but no peer may end a process.
+fn process_records(connection: &mut Connection) -> io::Result<bool> {
+    let invalid = |err| io::Error::new(io::ErrorKind::InvalidData, err);
+    match guarded(|| connection.process_new_packets()) {
+        Ok(processed) => processed.map(|state| state.peer_has_closed()).map_err(invalid),
+        Err(payload) => Err(io::Error::new(io::ErrorKind::InvalidData, panic_text(&payload))),
+    }
 }
 
 impl Handshake {
