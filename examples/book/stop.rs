@@ -101,8 +101,9 @@ mod tests {
 
     #[test]
     fn a_client_may_stay_for_half_of_the_time() {
-        let (aborted, mut client) = end(|| Visit, 8, async |handle| handle.shutdown(Duration::from_millis(100)).await);
-        assert_eq!((aborted, client.read(&mut [0]).unwrap()), (0, 0));
+        // Whether it was closed or aborted then is a matter of how busy the machine is.
+        let (_, mut client) = end(|| Visit, 8, async |handle| handle.shutdown(Duration::from_millis(100)).await);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

@@ -8,4 +8,5 @@ mod dns_forwarder;
 mod http_files;
 mod program;
 mod redis_kv;
+mod size;
 mod socks_proxy;
