@@ -30,7 +30,7 @@ impl Handle {
         self.transport.status()
     }
 
-    /// The transport of standard input, if that is [a pipe](Run::stdin): what is written goes to the child, and
+    /// The transport of standard input, if that is [a pipe](super::Run::stdin): what is written goes to the child, and
     /// [`close`](WriteTransport::close) is the end of file. Bytes that were given to the run as input come first, and
     /// nothing can be written behind them.
     #[must_use]
@@ -38,7 +38,7 @@ impl Handle {
         self.transport.stdin()
     }
 
-    /// Stops the run: asks the child to end, and kills it after the [grace](Run::grace). The run resolves then, with
+    /// Stops the run: asks the child to end, and kills it after the [grace](super::Run::grace). The run resolves then, with
     /// what was captured.
     pub fn stop(&self) {
         self.requests.post(|state| state.stop = true);

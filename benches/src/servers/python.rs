@@ -12,6 +12,9 @@ fn interpreter() -> String {
     std::env::var("BENCH_PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
 
+/// Bytes that glibc keeps in the process.
+const KEPT: &str = "16777216";
+
 const SCRIPT: &str = include_str!("echo.py");
 
 /// Whether the interpreter has the module.
@@ -42,5 +45,10 @@ fn serve(loop_name: &str, socket: Socket) -> io::Result<()> {
     };
     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
     let fd = fd.as_raw_fd().to_string();
-    Err(Command::new(interpreter()).args(["-c", SCRIPT, loop_name, kind, &fd]).exec())
+    let mut python = Command::new(interpreter());
+    python.args(["-c", SCRIPT, loop_name, kind, &fd]);
+    // It receives into 256 KiB that are new each time. glibc may take them from the system and give them back for each
+    // message, or not, as what was there before has it: with this it does not, which is the better case.
+    python.env("MALLOC_MMAP_THRESHOLD_", KEPT).env("MALLOC_TRIM_THRESHOLD_", KEPT);
+    Err(python.exec())
 }
