@@ -33,6 +33,10 @@ def short(value):
     return f"{value:g}"
 
 
+def size(count):
+    return f"{count:.0f} B" if count < 1024 else f"{count / 1024:.1f} KiB"
+
+
 def text(x, y, content, anchor="start", extra=""):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor"{extra}>{content}</text>'
 
@@ -115,7 +119,7 @@ def table(data):
     yield "|---|" + "---|" * (len(busy) + 1)
     for server in servers:
         ratios = [cpu / base for cpu, base in zip(server["cpu"], servers[0]["cpu"])]
-        cells = [f"{ratio:.2f}" for ratio in ratios] + [f"{server['memory'][-1] / 1024:.1f} KiB"]
+        cells = [f"{ratio:.2f}" for ratio in ratios] + [size(server["memory"][-1])]
         yield f"| `{server['name']}` | " + " | ".join(cells) + " |"
     yield ""
     yield f"Measured on: {data['machine']}."
