@@ -26,6 +26,7 @@ use crate::library::Local;
 use crate::recorder::{Filling, Receiving, Streaming, Supervising};
 use crate::run::{LIBRARY, Run};
 use crate::scenario::{Kind, Redirect, Style};
+use crate::sleep;
 
 /// What a transport under test is made of.
 pub(crate) enum Target {
@@ -132,8 +133,9 @@ async fn connect_stream<P: AnyStream>(report: &Report, protocol: P, stream: Stre
 fn subprocess(protocol: Supervising, run: &Run) -> Spawn<Supervising> {
     let options = &run.scenario.options;
     let [stdin, stdout, stderr] = options.stdio.map(stdio);
+    let is_plain = options.env.is_empty() && options.cwd.is_none() && !run.scenario.sleeps();
     let spawn = match &options.shell {
-        Some(line) if options.env.is_empty() && options.cwd.is_none() => subprocess_shell(protocol, line),
+        Some(line) if is_plain => subprocess_shell(protocol, line),
         _ => subprocess_exec(protocol, command(run)),
     };
     spawn.stdin(stdin).stdout(stdout).stderr(stderr)
@@ -148,6 +150,9 @@ fn command(run: &Run) -> Command {
     command.args(words).envs(options.env.iter().cloned());
     if let Some(folder) = &options.cwd {
         command.current_dir(if folder == "tmp" { run.path("") } else { folder.into() });
+    }
+    if run.scenario.sleeps() {
+        sleep::lend(&mut command, &run.path("")).expect("a folder of its own");
     }
     command
 }

@@ -18,6 +18,7 @@ use crate::library::{self, Jobs, Library, Pending};
 use crate::peer::{Peer, is_timeout};
 use crate::run::Run;
 use crate::scenario::{SendFile, Step, StepKind};
+use crate::sleep::Sleepers;
 
 /// The limit of every blocking operation.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,8 +26,11 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 /// The limit of everything that the library side is asked for, where whole blocks of calls may wait for the processor.
 pub(crate) const LIBRARY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The usual number of `late_pauses`.
+/// How often a pause that took far too long is repeated, each time for twice as long.
 const LATE_PAUSES: u32 = 3;
+
+/// How long what comes of a sleeper that has woken is waited for, before the next one wakes.
+const AWAKE: Duration = Duration::from_millis(100);
 
 /// A pause that takes this much longer than it should is a sign of load.
 const LATE: Duration = Duration::from_millis(20);
@@ -47,14 +51,14 @@ pub(crate) struct Driver {
     pub(crate) server: Option<Addr>,
     /// How long nothing may happen for the library side to count as idle.
     quiet: Duration,
-    /// How often a pause that took far too long is repeated, each time for twice as long.
-    late_pauses: u32,
+    /// Who sleeps by the driver's time.
+    sleepers: Sleepers,
 }
 
 /// Performs a scenario. The trace is over, and everything cleaned up, when it returns.
 pub(crate) fn drive(run: &Arc<Run>, jobs: Jobs, quiet: Duration) {
-    match Library::start(run.clone(), jobs) {
-        Ok(library) => Driver::new(run.clone(), library, quiet).perform(),
+    match Driver::new(run.clone(), jobs, quiet) {
+        Ok(driver) => driver.perform(),
         Err(err) => run.trace.add(Stop::from(err).0),
     }
     run.end();
@@ -86,9 +90,10 @@ impl From<io::Error> for Stop {
 }
 
 impl Driver {
-    fn new(run: Arc<Run>, library: Library, quiet: Duration) -> Self {
-        let late_pauses = if run.scenario.keeps_time() { 0 } else { LATE_PAUSES };
-        Self { run, library, peers: BTreeMap::new(), server: None, quiet, late_pauses }
+    fn new(run: Arc<Run>, jobs: Jobs, quiet: Duration) -> io::Result<Self> {
+        let sleepers = Sleepers::new(&run.path(""))?;
+        let library = Library::start(run.clone(), jobs)?;
+        Ok(Self { run, library, peers: BTreeMap::new(), server: None, quiet, sleepers })
     }
 
     fn perform(mut self) {
@@ -153,10 +158,13 @@ impl Driver {
             StepKind::Peer(name, step) => return self.peer_step(name, step),
             StepKind::SendFile(step) => self.send_file(step)?,
             StepKind::Settle(quiet) => self.settle(quiet.unwrap_or(self.quiet))?,
-            StepKind::Sleep(time) => thread::sleep(*time),
+            StepKind::Sleep(time) => {
+                thread::sleep(*time);
+                self.sleepers.pass(*time);
+            }
             StepKind::StartServing => return self.start_serving(),
             StepKind::Wait { event, count, timeout } => {
-                let in_time = self.run.trace.wait_for(event, *count, *timeout);
+                let in_time = self.wait_for(event, *count, *timeout)?;
                 return Ok((!in_time).then(|| json!(["wait_timeout", event])));
             }
             StepKind::StartTls { conn, server_side } => return self.start_tls(conn.as_deref(), *server_side),
@@ -212,7 +220,7 @@ impl Driver {
 
     /// Waits until the library side is idle: nothing has changed for that long, and a child is at rest, if there is one
     /// and it does not run for ever.
-    fn settle(&self, quiet: Duration) -> Result<(), Stop> {
+    fn settle(&mut self, quiet: Duration) -> Result<(), Stop> {
         let end = Instant::now() + TIMEOUT;
         let mut doublings = 0;
         loop {
@@ -221,12 +229,27 @@ impl Driver {
             if changed && is_over {
                 return Err(Stop(json!(["not_settled"])));
             }
-            let waits = changed || (self.is_child_busy() && !is_over);
-            if !waits && (!late || doublings == self.late_pauses) {
+            // As much time has passed as should have, however long it took.
+            let woken = self.sleepers.pass(quiet);
+            let waits = changed || ((woken || self.is_child_busy()) && !is_over);
+            if !waits && (!late || doublings == LATE_PAUSES) {
                 return Ok(());
             }
             doublings += u32::from(!waits);
         }
+    }
+
+    /// Waits for an event; whether it came in time. One sleeper after the other wakes until it does.
+    fn wait_for(&mut self, event: &str, count: u64, timeout: Duration) -> Result<bool, Stop> {
+        let start = Instant::now();
+        let end = self.sleepers.after(timeout);
+        while !self.run.trace.wait_for(event, count, AWAKE) {
+            self.settle(Duration::ZERO)?;
+            if !self.sleepers.wake_next(end) && start.elapsed() > timeout {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn is_child_busy(&self) -> bool {
@@ -241,8 +264,6 @@ impl Driver {
         let start = Instant::now();
         thread::sleep(time);
         self.round_trips()?;
-        let late = start.elapsed() > time + LATE;
-        self.run.add_lateness(late);
-        Ok((self.run.trace.changes() != before, late))
+        Ok((self.run.trace.changes() != before, start.elapsed() > time + LATE))
     }
 }

@@ -32,6 +32,7 @@ mod report;
 mod run;
 mod scenario;
 mod settings;
+mod sleep;
 #[cfg(feature = "tls")]
 mod tls;
 mod trace;
@@ -61,9 +62,6 @@ use crate::settings::Settings;
 /// The limit of one run.
 const RUN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often a scenario is tried that depends on the time that things take.
-const ATTEMPTS: usize = 10;
-
 /// The certificates that scenarios rely on.
 const CERTIFICATES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
 
@@ -71,6 +69,9 @@ const CERTIFICATES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
 type Loaded = (String, Result<Arc<Scenario>, String>);
 
 fn main() -> ExitCode {
+    if let Some(code) = sleep::as_program() {
+        return code;
+    }
     payload::self_check();
     report::self_check();
     trace::self_check();
@@ -195,20 +196,10 @@ fn judge(settings: &Settings, loaded: &Result<Arc<Scenario>, String>) -> Verdict
     verdicts.find(|verdict| !verdict.is_good()).unwrap_or(Verdict::AsRecorded)
 }
 
-/// Judges one run. Where a child sleeps for a fixed time, a driver that comes late does its next step after what it should
-/// have come before: such a run is made again, if nothing differs but the order.
 fn judge_once(settings: &Settings, scenario: &Arc<Scenario>, backend: Backend) -> Verdict {
-    let mut attempts = 0;
-    loop {
-        let (trace, late) = run(scenario, backend, settings.quiet);
-        let verdict = Verdict::on(backend.name(), &trace, &scenario.good);
-        attempts += 1;
-        let too_late = late && scenario.keeps_time() && Verdict::is_reordered(&trace, &scenario.good);
-        if verdict.is_good() || !too_late || attempts == ATTEMPTS {
-            keep(settings, &scenario.name, &trace);
-            return verdict;
-        }
-    }
+    let trace = run(scenario, backend, settings.quiet);
+    keep(settings, &scenario.name, &trace);
+    Verdict::on(backend.name(), &trace, &scenario.good)
 }
 
 /// Writes a trace to where the environment wants it, for others to judge.
@@ -221,11 +212,11 @@ fn keep(settings: &Settings, name: &str, trace: &[String]) {
     }
 }
 
-/// Runs a scenario. Returns its trace, and whether the driver had to wait for its turn.
-fn run(scenario: &Arc<Scenario>, backend: Backend, quiet: Duration) -> (Vec<String>, bool) {
+/// Runs a scenario. Returns its trace.
+fn run(scenario: &Arc<Scenario>, backend: Backend, quiet: Duration) -> Vec<String> {
     let (run, jobs) = match Run::new(scenario.clone(), backend) {
         Ok(run) => run,
-        Err(err) => return (vec![trace::line(&json!(["harness_error", err.to_string()]))], false),
+        Err(err) => return vec![trace::line(&json!(["harness_error", err.to_string()]))],
     };
     let (ended, end) = mpsc::channel::<()>();
     let driven = run.clone();
@@ -239,5 +230,5 @@ fn run(scenario: &Arc<Scenario>, backend: Backend, quiet: Duration) -> (Vec<Stri
         _ => run.trace.add(json!(["harness_error", "the driver panicked"])),
     }
     run.trace.finish();
-    (run.trace.lines(scenario.unordered), run.is_late())
+    run.trace.lines(scenario.unordered)
 }

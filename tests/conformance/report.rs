@@ -35,16 +35,6 @@ impl Verdict {
         Self::Differs(backend, closest.unwrap_or_default())
     }
 
-    /// Whether the trace has all that a good one has, in another order.
-    pub(crate) fn is_reordered(got: &[String], good: &[Vec<String>]) -> bool {
-        let sorted = |lines: &[String]| {
-            let mut lines = lines.to_vec();
-            lines.sort();
-            lines
-        };
-        good.iter().any(|trace| sorted(trace) == sorted(got))
-    }
-
     /// Whether the trace is right.
     pub(crate) fn is_good(&self) -> bool {
         matches!(self, Self::AsRecorded)

@@ -35,8 +35,6 @@ pub(crate) struct Run {
     jobs: async_channel::Sender<Job>,
     /// Whether `connection_made` was called.
     made: AtomicBool,
-    /// Whether the driver had to wait for its turn.
-    late: AtomicBool,
     conns: Mutex<Vec<Arc<Conn>>>,
     server: Mutex<Option<ServerHandle>>,
     addresses: Mutex<Addresses>,
@@ -79,7 +77,6 @@ impl Run {
             directory: Mutex::new(Some(TempDir::new()?)),
             jobs,
             made: AtomicBool::new(false),
-            late: AtomicBool::new(false),
             conns: Mutex::default(),
             server: Mutex::default(),
             addresses: Mutex::default(),
@@ -114,14 +111,6 @@ impl Run {
 
     pub(crate) fn is_made(&self) -> bool {
         self.made.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn add_lateness(&self, late: bool) {
-        self.late.fetch_or(late, Ordering::SeqCst);
-    }
-
-    pub(crate) fn is_late(&self) -> bool {
-        self.late.load(Ordering::SeqCst)
     }
 
     /// Adds a connection and returns its main protocol.

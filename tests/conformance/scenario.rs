@@ -315,9 +315,8 @@ pub(crate) enum PeerStep {
 }
 
 impl Scenario {
-    /// Whether something goes on by the clock, however busy the machine is: the command of a child sleeps for a fixed
-    /// time.
-    pub(crate) fn keeps_time(&self) -> bool {
+    /// Whether the command of a child sleeps for a fixed time.
+    pub(crate) fn sleeps(&self) -> bool {
         let words = self.options.argv.iter().chain(&self.options.shell);
         self.kind == Kind::Subprocess && words.into_iter().any(|word| word.contains("sleep"))
     }
