@@ -21,7 +21,7 @@ impl Protocol for Sum {
         for line in received.split_inclusive(|byte| *byte == b'\n') {
             if line.len() > LONGEST {
                 transport.write("error: the line is too long\n");
-                // The callback goes on after this, so the lines behind it are left alone here.
+                // What has come behind it is not looked at.
                 return transport.close();
             }
             if line.ends_with(b"\n") {
