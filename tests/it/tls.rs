@@ -7,3 +7,4 @@ mod cost;
 mod hostile;
 mod peers;
 mod start;
+mod wakes;

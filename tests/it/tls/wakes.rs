@@ -1,0 +1,120 @@
+//! TLS over a system that takes and gives little at a time: whoever is to go on is woken, and nobody else is polled.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+
+use smol_transports::testing::{Memory, Peer};
+use smol_transports::{Connection, Tls};
+
+use super::common::{client, server};
+use crate::common::{Lcg, assert_same, pattern};
+use crate::recorder::{Log, Recorder};
+
+/// Whether somebody was woken since.
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// One end, and what the "system" still has for it.
+struct Side {
+    connection: Connection<Recorder>,
+    peer: Peer,
+    flag: Arc<Flag>,
+    arriving: Vec<u8>,
+    done: bool,
+}
+
+impl Side {
+    fn new(recorder: Recorder, tls: Tls) -> Self {
+        let (connection, peer) = Memory::new(recorder).connect();
+        connection.transport().start_tls(tls);
+        Self { connection, peer, flag: Arc::new(Flag(AtomicBool::new(true))), arriving: Vec::new(), done: false }
+    }
+
+    /// Polls it if it was woken; whether it was.
+    fn poll(&mut self) -> bool {
+        let woken = self.flag.0.swap(false, Ordering::SeqCst) && !self.done;
+        if woken {
+            let waker = Waker::from(self.flag.clone());
+            self.done = Pin::new(&mut self.connection).poll(&mut Context::from_waker(&waker)).is_ready();
+        }
+        woken
+    }
+
+    /// Lets at most so many bytes arrive; whether there were any.
+    fn arrive(&mut self, most: usize) -> bool {
+        let count = most.min(self.arriving.len());
+        if count > 0 {
+            self.peer.feed(self.arriving.drain(..count).collect::<Vec<_>>());
+        }
+        count > 0
+    }
+}
+
+/// Moves what each side has sent to the other one.
+fn carry(sides: &mut [Side; 2]) {
+    let [near, far] = sides;
+    far.arriving.extend(near.peer.take_written());
+    near.arriving.extend(far.peer.take_written());
+}
+
+/// Lets everything happen that still can.
+fn settle(sides: &mut [Side; 2]) {
+    loop {
+        let mut moved = false;
+        for side in sides.iter_mut() {
+            side.peer.set_room(usize::MAX);
+            side.connection.transport().resume_reading();
+            moved |= side.poll();
+        }
+        carry(sides);
+        sides.iter_mut().for_each(|side| moved |= side.arrive(usize::MAX));
+        if !moved {
+            return;
+        }
+    }
+}
+
+/// One step of many; `sent` is what the near side has written.
+fn step(sides: &mut [Side; 2], numbers: &mut Lcg, sent: &mut Vec<u8>) {
+    let side = &mut sides[numbers.below(2)];
+    match numbers.below(8) {
+        0 | 1 => drop(side.poll()),
+        2 => drop(side.arrive(numbers.below(3000))),
+        3 => side.peer.set_room(numbers.below(3000)),
+        4 => side.connection.transport().pause_reading(),
+        5 => side.connection.transport().resume_reading(),
+        6 => carry(sides),
+        _ if sent.len() < 100_000 => {
+            let data = pattern(numbers.below(5000), sent.len() as u64);
+            sides[0].connection.transport().write(&data);
+            sent.extend(data);
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn whatever_little_is_possible_everything_arrives() {
+    for seed in 0..100 {
+        let (log, theirs) = (Log::default(), Log::default());
+        let mut sides = [Side::new(Recorder::new(&log), client()), Side::new(Recorder::echo(&theirs), server())];
+        let mut numbers = Lcg::new(seed);
+        let mut sent = Vec::new();
+        for _ in 0..2000 {
+            step(&mut sides, &mut numbers, &mut sent);
+        }
+        settle(&mut sides);
+        assert_same(&log.data(), &sent);
+        sides[0].connection.transport().close();
+        settle(&mut sides);
+        assert!(sides.iter().all(|side| side.done), "seed {seed}: it was not woken");
+        assert_eq!((log.end(), theirs.end()), (None, None), "seed {seed}");
+    }
+}
