@@ -1,6 +1,7 @@
 //! Sans-IO: the rules of a transport without socket, clock or waker.
 
 pub(crate) mod bounds;
+pub(crate) mod copied;
 pub(crate) mod datagrams;
 pub(crate) mod kind;
 pub(crate) mod lifecycle;

@@ -12,7 +12,8 @@ use crate::info::Addr;
 use crate::io::datagram::{DatagramOutlet, Outgoing};
 use crate::io::errors::unless_blocked;
 use crate::message::Misuse;
-use crate::state::datagrams::{Datagram, Datagrams};
+use crate::state::copied::Copied;
+use crate::state::datagrams::{Datagram, Datagrams, Payload};
 use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
 use crate::state::marks::{Mark, Marks};
@@ -55,6 +56,10 @@ impl Route {
             (Self::Fixed(peer), _) => Ok(Some(peer.clone())),
         }
     }
+}
+
+fn outgoing(datagram: &Datagram<Addr>) -> Outgoing<'_> {
+    Outgoing { data: datagram.data.as_slice(), to: datagram.to.as_ref() }
 }
 
 fn is_unnamed(addr: &Addr) -> bool {
@@ -124,11 +129,11 @@ impl DatagramSide {
     }
 
     fn push(&mut self, data: Chunk<'_>, to: Option<Addr>) {
-        let (data, shared) = match data {
-            Chunk::Borrowed(data) => (Bytes::copy_from_slice(data), false),
-            Chunk::Shared(data) => (data, true),
+        let data = match data {
+            Chunk::Borrowed(data) => Payload::Copied(Copied::new(data)),
+            Chunk::Shared(data) => Payload::Shared(data),
         };
-        self.queue.push(Datagram { data, shared, to });
+        self.queue.push(Datagram { data, to });
     }
 
     /// Sends from the front of the queue, as much as one flush may.
@@ -137,11 +142,11 @@ impl DatagramSide {
             if self.blocked || self.queue.is_empty() {
                 break;
             }
-            let Some(outlet) = self.outlet.clone() else { break };
-            let front = self.queue.iter().take(BATCH);
-            let batch: Vec<_> =
-                front.map(|datagram| Outgoing { data: &datagram.data, to: datagram.to.as_ref() }).collect();
-            let sent = outlet.try_send(&batch);
+            let Some(outlet) = self.outlet.as_deref() else { break };
+            let sent = match self.queue.only() {
+                Some(datagram) => outlet.try_send(&[outgoing(datagram)]),
+                None => outlet.try_send(&self.queue.iter().take(BATCH).map(outgoing).collect::<Vec<_>>()),
+            };
             let done = self.after_send(sent);
             self.burst += self.queue.remove(done);
         }

@@ -54,6 +54,8 @@ pub(crate) struct WriteSide {
     pub(crate) outbox: Outbox<Job>,
     /// Taken at the loss: handles never keep a descriptor open.
     outlet: Option<Arc<dyn Outlet>>,
+    /// What the outlet says of itself.
+    is_direct: bool,
     /// The last send came short; the endpoint tells when to try again.
     blocked: bool,
     /// Bytes sent since all was told that was to be told.
@@ -74,9 +76,10 @@ struct Bounded {
 }
 
 impl WriteSide {
-    pub(crate) const fn new(kind: Kind, limits: WriteLimits, outlet: Option<Arc<dyn Outlet>>) -> Self {
+    pub(crate) fn new(kind: Kind, limits: WriteLimits, outlet: Option<Arc<dyn Outlet>>) -> Self {
         let outbox = Outbox::new(kind.marks(limits));
-        Self { kind, outbox, outlet, blocked: false, burst: 0, done: false, bounded: None, upgrades: 0 }
+        let is_direct = outlet.as_deref().is_none_or(Outlet::is_direct);
+        Self { kind, outbox, outlet, is_direct, blocked: false, burst: 0, done: false, bounded: None, upgrades: 0 }
     }
 
     pub(crate) fn bounded(mut self, bounds: Bounds, times: Option<SendTimes>) -> Self {
@@ -213,6 +216,7 @@ impl WriteSide {
 
     /// The upgrade at the front is being made. Until its endpoint is ready for sending nothing more is sent.
     pub(crate) fn begin_upgrade(&mut self, outlet: Arc<dyn Outlet>) {
+        self.is_direct = outlet.is_direct();
         self.outlet = Some(outlet);
         self.blocked = true;
     }
@@ -306,7 +310,7 @@ impl SendSide for WriteSide {
     }
 
     fn is_direct(&self) -> bool {
-        self.outlet.as_deref().is_none_or(Outlet::is_direct)
+        self.is_direct
     }
 
     fn forgive(&mut self) {

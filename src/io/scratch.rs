@@ -1,6 +1,6 @@
 //! One large read buffer for each thread, so that an idle connection needs none.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
 /// Bytes read at once at most.
@@ -10,7 +10,7 @@ pub(crate) const SIZE: usize = 256 * 1024;
 const KEPT: usize = if cfg!(feature = "tls-custom") { 2 } else { 1 };
 
 thread_local! {
-    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: [Cell<Option<Box<[u8]>>>; KEPT] = const { [const { Cell::new(None) }; KEPT] };
 }
 
 /// The thread's buffer, taken: a callback that drives another connection meanwhile gets a new one.
@@ -18,7 +18,7 @@ pub(crate) struct Scratch(Option<Box<[u8]>>);
 
 impl Scratch {
     pub(crate) fn take() -> Self {
-        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        let spare = SPARE.try_with(|spare| spare.iter().find_map(Cell::take)).ok().flatten();
         Self(Some(spare.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice())))
     }
 }
@@ -41,9 +41,12 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // A thread that is ending has no place for it any more.
         let _ = SPARE.try_with(|spare| {
-            let mut spare = spare.borrow_mut();
-            if spare.len() < KEPT {
-                spare.extend(self.0.take());
+            for place in spare {
+                // One that lay there goes on to the next place; there is none for more than are kept.
+                self.0 = place.replace(self.0.take());
+                if self.0.is_none() {
+                    break;
+                }
             }
         });
     }

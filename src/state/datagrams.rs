@@ -4,15 +4,44 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::copied::Copied;
 use super::marks::Marks;
+
+/// Places that an empty queue keeps: most datagrams wait alone, and not for long.
+const KEPT: usize = 4;
 
 /// A datagram; `A` is the kind of address it may carry.
 #[derive(Debug)]
 pub(crate) struct Datagram<A> {
-    pub(crate) data: Bytes,
-    /// The bytes are the user's, who may have something to do when they are dropped.
-    pub(crate) shared: bool,
+    pub(crate) data: Payload,
     pub(crate) to: Option<A>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Payload {
+    Copied(Copied),
+    /// The bytes are the user's, who may have something to do when they are dropped.
+    Shared(Bytes),
+}
+
+impl Payload {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes.as_slice(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn shared(self) -> Option<Bytes> {
+        match self {
+            Self::Copied(_) => None,
+            Self::Shared(bytes) => Some(bytes),
+        }
+    }
 }
 
 /// A queue of datagrams with watermarks. Their payloads alone count, so an empty one waits for free.
@@ -56,6 +85,11 @@ impl<A> Datagrams<A> {
         self.queue.push_back(datagram);
     }
 
+    /// The datagram that waits, if there is just one.
+    pub(crate) fn only(&self) -> Option<&Datagram<A>> {
+        self.queue.front().filter(|_| self.queue.len() == 1)
+    }
+
     /// The datagrams in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Datagram<A>> {
         self.queue.iter()
@@ -66,9 +100,9 @@ impl<A> Datagrams<A> {
         let before = self.size;
         for datagram in self.queue.drain(..count.min(self.queue.len())) {
             self.size -= datagram.data.len();
-            self.spent.extend(datagram.shared.then_some(datagram.data));
+            self.spent.extend(datagram.data.shared());
         }
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.queue.capacity() > KEPT {
             self.queue = VecDeque::new();
         }
         self.marks.sent(self.size);
@@ -85,7 +119,7 @@ impl<A> Datagrams<A> {
         self.size = 0;
         self.marks.cancel();
         let dropped = std::mem::take(&mut self.queue);
-        self.spent.extend(dropped.into_iter().filter(|datagram| datagram.shared).map(|datagram| datagram.data));
+        self.spent.extend(dropped.into_iter().filter_map(|datagram| datagram.data.shared()));
     }
 }
 

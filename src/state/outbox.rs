@@ -5,11 +5,8 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::copied::Copied;
 use super::marks::Marks;
-
-mod chunk;
-
-use chunk::Copied;
 
 /// Shared bytes shorter than this are copied: a queue entry would cost more than the copy.
 const SHARE: usize = 4 * 1024;

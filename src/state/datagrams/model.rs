@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
-use crate::state::datagrams::{Datagram, Datagrams};
+use crate::state::copied::Copied;
+use crate::state::datagrams::{Datagram, Datagrams, Payload};
 use crate::state::limits::WriteLimits;
 use crate::state::marks::{Mark, Marks};
 
@@ -73,7 +72,9 @@ impl Pair {
     }
 
     fn push(&mut self, len: usize, shared: bool) {
-        self.real.push(Datagram { data: Bytes::from(vec![7; len]), shared, to: Some(self.pushed) });
+        let bytes = vec![7; len];
+        let data = if shared { Payload::Shared(bytes.into()) } else { Payload::Copied(Copied::new(&bytes)) };
+        self.real.push(Datagram { data, to: Some(self.pushed) });
         self.waiting.push_back((len, self.pushed, shared));
         self.pushed += 1;
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::model::{self, Op};
-use super::{Datagram, Datagrams};
+use super::{Datagram, Datagrams, Payload};
 use crate::state::limits::WriteLimits;
 use crate::state::marks::{Mark, Marks};
 
@@ -13,7 +13,7 @@ fn queue(high: usize) -> Datagrams<u8> {
 }
 
 fn datagram(len: usize, to: u8) -> Datagram<u8> {
-    Datagram { data: Bytes::from(vec![0; len]), shared: true, to: Some(to) }
+    Datagram { data: Payload::Shared(Bytes::from(vec![0; len])), to: Some(to) }
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::io::IoSlice;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::chunk::JOIN;
 use super::model::{self, Op, latch, offered, outbox};
 use super::{Front, Outbox, SHARE};
+use crate::state::copied::JOIN;
 use crate::state::kind::Kind;
 use crate::state::limits::WriteLimits;
 use crate::state::marks::Mark;

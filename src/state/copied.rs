@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 /// Writes are joined into one chunk up to this size, so that joining never moves much memory.
-pub(super) const JOIN: usize = 64 * 1024;
+pub(crate) const JOIN: usize = 64 * 1024;
 
 /// The largest buffer that is kept for the next chunk.
 const SPARE: usize = 16 * 1024;
@@ -15,33 +15,33 @@ thread_local! {
 
 /// A chunk of copied bytes, without those of its front that have left.
 #[derive(Debug)]
-pub(super) struct Copied {
+pub(crate) struct Copied {
     buffer: Vec<u8>,
     /// Bytes that have left.
     sent: usize,
 }
 
 impl Copied {
-    pub(super) fn new(data: &[u8]) -> Self {
+    pub(crate) fn new(data: &[u8]) -> Self {
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.extend_from_slice(data);
         Self { buffer, sent: 0 }
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.buffer[self.sent..]
     }
 
     /// Whether `count` more bytes may be joined to it.
-    pub(super) fn has_room(&self, count: usize) -> bool {
+    pub(crate) fn has_room(&self, count: usize) -> bool {
         self.buffer.len() + count <= JOIN
     }
 
-    pub(super) fn append(&mut self, data: &[u8]) {
+    pub(crate) fn append(&mut self, data: &[u8]) {
         self.buffer.extend_from_slice(data);
     }
 
-    pub(super) const fn advance(&mut self, count: usize) {
+    pub(crate) const fn advance(&mut self, count: usize) {
         self.sent += count;
     }
 }
