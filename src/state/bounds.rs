@@ -104,6 +104,14 @@ mod tests {
     }
 
     #[test]
+    fn each_limit_of_time_alone_is_watched() {
+        assert!(!Bounds { write_buffer: Some(1), ..Bounds::NONE }.has_times());
+        assert!(Bounds { idle: secs(1), ..Bounds::NONE }.has_times());
+        assert!(Bounds { read: secs(1), ..Bounds::NONE }.has_times());
+        assert!(Bounds { write: secs(1), ..Bounds::NONE }.has_times());
+    }
+
+    #[test]
     fn each_limit_has_its_own_beginning() {
         let start = Instant::now();
         let at = |count| start + Duration::from_secs(count);

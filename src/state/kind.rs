@@ -58,3 +58,23 @@ impl Kind {
         matches!(self, Self::Duplex)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tls_may_be_unable_to_end_one_direction() {
+        assert!([Kind::Duplex, Kind::ReadPipe, Kind::WritePipe].into_iter().all(Kind::can_write_eof));
+        #[cfg(feature = "tls-custom")]
+        assert_eq!([true, false].map(|half_close| Kind::Tls { half_close }.can_write_eof()), [true, false]);
+    }
+
+    #[test]
+    fn kinds_can_be_told_apart_by_their_names() {
+        assert_eq!(
+            [Kind::Duplex, Kind::ReadPipe, Kind::WritePipe].map(Kind::name),
+            ["stream", "read pipe", "write pipe"]
+        );
+    }
+}
