@@ -23,8 +23,6 @@ from chaos_canary import Canary  # noqa: E402
 from chaos_server import Server  # noqa: E402
 from chaos_tls import make_context  # noqa: E402
 
-# Connections of each kind that are open when the server has nothing to do.
-HELD = 10
 # Seconds in which it must calm down.
 CALM = 8
 # The shortage of descriptors: connections open before, descriptors left, connections that want in, those that leave.
@@ -48,6 +46,7 @@ def parse(argv):
     add("--back", type=float, default=0.5, help="seconds until all are served after a shortage of descriptors")
     add("--spin", type=float, default=0.05, help="share of a core that may be used during a shortage")
     add("--idle", type=float, default=0.02, help="share of a core that may be used after the storm")
+    add("--held", type=int, default=10, help="connections of each of three kinds that are open at rest")
     add("--threads", type=int, default=2, help="threads that may be added")
     add("--rss-peak-mb", type=float, default=16.0, help="MiB that may be added during a storm")
     add("--rss-each-kb", type=float, default=320.0, help="KiB that each connection may take whose peer "
@@ -186,8 +185,8 @@ async def open_peer(server, options, number):
 
 async def hold(server, options):
     """Connections at rest: silent, full, and full with the end of file behind it."""
-    held = [peers.make_peer(kind, server.address, random.Random(number), options)
-            for number, kind in enumerate([peers.silent, peers.stop_and_go, peers.never_read_then_drain] * HELD)]
+    kinds = [peers.silent, peers.stop_and_go, peers.never_read_then_drain] * options.held
+    held = [peers.make_peer(kind, server.address, random.Random(number), options) for number, kind in enumerate(kinds)]
 
     async def fill(number, peer):
         await peer.connect()
@@ -208,7 +207,7 @@ async def rest(server, options, judge, before):
         share = await share_of_core(server, 1)
         if share <= options.idle:
             break
-    full = 2 * HELD
+    full = 2 * options.held
     growth = (server.rss() - start) * 1024 / full
     for peer in held:
         peer.reset()
