@@ -138,7 +138,7 @@ pub struct ConnectWritePipe<P> {
 }
 
 impl<P> ConnectWritePipe<P> {
-    /// The marks of the write buffer that the transport begins with.
+    /// The marks of the write buffer that the transport begins with; 64 KiB and 16 KiB by default.
     pub const fn write_limits(mut self, limits: WriteLimits) -> Self {
         self.setup.limits = limits;
         self

@@ -86,13 +86,13 @@ impl<P: StreamProtocol<Transport>> Memory<P> {
         self
     }
 
-    /// The marks of the write buffer that the transport begins with.
+    /// The marks of the write buffer that the transport begins with; 64 KiB and 16 KiB by default.
     pub const fn write_limits(mut self, limits: WriteLimits) -> Self {
         self.setup.limits = limits;
         self
     }
 
-    /// How long the sending of what is buffered may take after `close()`.
+    /// How long the sending of what is buffered may take after `close()`. No limit by default.
     pub const fn close_timeout(mut self, limit: Duration) -> Self {
         self.setup.close_timeout = Some(limit);
         self

@@ -137,7 +137,7 @@ pub(crate) use stream_options;
 /// Those of them that are not about TCP.
 macro_rules! buffer_options {
     () => {
-        /// The marks of the write buffer that the transport begins with.
+        /// The marks of the write buffer that the transport begins with; 64 KiB and 16 KiB by default.
         pub const fn write_limits(mut self, limits: WriteLimits) -> Self {
             self.options.limits = limits;
             self

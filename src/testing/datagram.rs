@@ -69,7 +69,7 @@ impl<P: DatagramProtocol> MemoryDatagram<P> {
         self
     }
 
-    /// How long the sending of what is buffered may take after `close()`.
+    /// How long the sending of what is buffered may take after `close()`. No limit by default.
     pub const fn close_timeout(mut self, limit: Duration) -> Self {
         self.setup.close_timeout = Some(limit);
         self
