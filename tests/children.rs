@@ -18,6 +18,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::panic::AssertUnwindSafe;
 use std::process::{Command, Stdio as StdStdio};
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,10 +27,10 @@ use rustix::process::{Pid, Resource, Rlimit, WaitOptions};
 use smol::future::FutureExt;
 use smol_transports::capture;
 use smol_transports::stats::stats;
-use smol_transports::{Pipe, Spawn, Stdio, SubprocessTransport, subprocess_exec, subprocess_shell};
+use smol_transports::{Pipe, Spawn, Stdio, Subprocess, SubprocessTransport, subprocess_exec, subprocess_shell};
 
 use guard::{run, until};
-use recorder::{Call, Recorder, Step};
+use recorder::{Call, Log, Recorder, Step};
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -162,7 +163,11 @@ fn whatever_fails_at_the_start_leaves_nothing() {
 
 /// How many children a test has; `CHILDREN` sets it.
 fn many(default: usize) -> usize {
-    std::env::var("CHILDREN").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    setting("CHILDREN").unwrap_or(default)
+}
+
+fn setting<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 #[test]
@@ -281,16 +286,45 @@ fn handles_hold_nothing() {
     });
 }
 
+/// A child that ends at once, and a descendant of it that holds its pipes.
+async fn with_a_descendant() -> (Subprocess<Recorder>, Log) {
+    let recorder = Recorder::new();
+    let log = recorder.log();
+    let mut child = subprocess_shell(recorder, "sleep 1000 & echo $!; exit 0").await.unwrap();
+    child.run_until(until(|| log.text(Pipe::Stdout).ends_with('\n') && log.has(Step::Exited))).await;
+    (child, log)
+}
+
+fn kill_descendant(log: &Log) {
+    let descendant = Pid::from_raw(log.text(Pipe::Stdout).trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(descendant, rustix::process::Signal::KILL).unwrap();
+}
+
 #[test]
 fn pipes_that_a_descendant_holds_are_cut() {
     alone(async || {
-        let recorder = Recorder::new();
-        let log = recorder.log();
-        let mut child = subprocess_shell(recorder, "sleep 1000 & echo $!; exit 0").await.unwrap();
-        child.run_until(until(|| log.text(Pipe::Stdout).ends_with('\n') && log.has(Step::Exited))).await;
+        let (child, log) = with_a_descendant().await;
         drop(child);
-        let descendant = Pid::from_raw(log.text(Pipe::Stdout).trim().parse().unwrap()).unwrap();
-        rustix::process::kill_process(descendant, rustix::process::Signal::KILL).unwrap();
+        kill_descendant(&log);
+    });
+}
+
+/// `EXIT_MS` says how many milliseconds that may take, the start of the child included.
+#[test]
+fn an_exit_is_told_soon_though_a_descendant_holds_the_pipes() {
+    alone(async || {
+        let limit = setting("EXIT_MS").map_or(LATE, Duration::from_millis);
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            let start = Instant::now();
+            let (child, log) = with_a_descendant().await;
+            slowest = slowest.max(start.elapsed());
+            assert!(!log.has(Step::PipeLost(Pipe::Stdout)));
+            kill_descendant(&log);
+            child.await.log().complete();
+        }
+        println!("told within {slowest:?}");
+        assert!(slowest <= limit, "told after {slowest:?} only");
     });
 }
 

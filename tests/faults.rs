@@ -5,7 +5,7 @@
 //! there be a hang, a panic, or a descriptor or transport that is left behind.
 //!
 //! By default each error comes at the first call of a thread and at every fourth one. `FAULTS=all` tries each of the
-//! first fifty calls by itself, which takes an hour. Skipped, with a line that says so, where nothing can be traced.
+//! first fifty calls by itself, which takes a quarter of an hour. Skipped, with a line that says so, where nothing can be traced.
 
 #![cfg(target_os = "linux")]
 
@@ -225,7 +225,7 @@ fn all(scenario: &str, backend: Backend, faults: &[Fault]) {
     let mut violations = Vec::new();
     for fault in faults {
         if let Some(reason) = not_tried(scenario, backend, fault) {
-            println!("skipped: {} {} on {backend:?}: {reason}", fault.calls, fault.error);
+            println!("not tried: {} {} on {backend:?}: {reason}", fault.calls, fault.error);
             continue;
         }
         violations.extend(times().into_iter().flat_map(|when| attempt(scenario, backend, fault, &when)));
