@@ -111,6 +111,7 @@ pub mod capture;
 mod connect;
 mod connection;
 mod datagram;
+#[cfg(unix)]
 mod deferred;
 #[cfg(target_os = "linux")]
 pub mod driver;
@@ -146,6 +147,7 @@ pub use datagram::{
     CreateDatagramEndpoint, CreatingDatagramEndpoint, DatagramEndpoint, DatagramSocket, DatagramTransport, Family,
     create_datagram_endpoint,
 };
+#[cfg(unix)]
 pub use deferred::Deferred;
 pub use info::{Addr, Credentials, ExtraInfo, PipeKind, SocketKind, UnixAddr};
 pub use message::{Closed, Command, DatagramCommand, DatagramEvent, Event, Misuse, ReadCommand, WriteCommand, Written};

@@ -227,6 +227,7 @@ impl<W: SendSide> Mailbox<W> {
     }
 
     /// How much has come up that is not told yet.
+    #[cfg(unix)]
     pub(crate) fn untold(&self) -> usize {
         self.lock().write.untold()
     }

@@ -142,6 +142,7 @@ impl StreamActor {
     }
 
     /// The next turn of reading asks for what nobody has reported yet.
+    #[cfg(unix)]
     pub(crate) fn look_again(&mut self) {
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.look_again();

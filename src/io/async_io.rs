@@ -107,6 +107,7 @@ impl<S: AsSource> Binding<S> {
 
     /// Whether the task is woken without having asked for it when there is something to read. One-shot readiness has to
     /// be asked for each time.
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "there are no drivers"))]
     pub(crate) fn is_awaited(&self, cx: &Context<'_>) -> bool {
         match self {
             #[cfg(target_os = "linux")]
@@ -274,6 +275,7 @@ impl<S: Stream> Endpoint for StreamEndpoint<S> {
         self.binding.poll_writable(cx)
     }
 
+    #[cfg(unix)]
     fn look_again(&mut self) {
         self.hot = true;
         self.looking = true;
