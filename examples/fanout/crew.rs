@@ -11,7 +11,7 @@ use smol::{LocalExecutor, Timer};
 use smol_transports::capture::Handle;
 
 use crate::args::Args;
-use crate::job::{Job, Outcome};
+use crate::job::{Failed, Job, NOT_CAPTURED, Outcome};
 use crate::report::Report;
 
 /// What the lanes, the signals and the progress line share.
@@ -29,10 +29,9 @@ struct State {
     outcomes: Vec<Outcome>,
     /// Nothing more is started.
     stopping: bool,
-    interrupts: usize,
+    /// The last signal that has come.
+    signal: Option<Signal>,
 }
-
-const INTERRUPTED: u8 = 130;
 
 /// Runs all commands; gives the exit code.
 pub(crate) async fn run(args: Args) -> u8 {
@@ -54,10 +53,12 @@ impl Crew {
     /// Runs one command after another.
     async fn lane(self: Rc<Self>) {
         while let Some(job) = self.next_job() {
-            let outcome = job.run(&self).await;
+            let mut outcome = job.run(&self).await;
             self.state.borrow_mut().running.remove(&job.number);
-            let failed = outcome.code() != 0;
-            self.report.ended(&job, &outcome).await;
+            if let Err(err) = self.report.ended(&job, &outcome).await {
+                outcome.captured = Err(Failed::NotCaptured(err.to_string()));
+            }
+            let failed = outcome.has_failed();
             self.state.borrow_mut().outcomes.push(outcome);
             if failed && !self.args.keep_going {
                 self.stop();
@@ -89,25 +90,21 @@ impl Crew {
 
     /// The first Ctrl-C asks, the others kill.
     async fn listen(self: Rc<Self>) {
-        let mut signals = match Signals::new([Signal::Int, Signal::Term, Signal::Hup]) {
+        let mut signals = match Signals::new([Signal::Int, Signal::Term, Signal::Hup, Signal::Quit]) {
             Ok(signals) => signals,
             Err(err) => {
                 self.report.note(&format!("signals will not be passed on: {err}"));
                 return future::pending().await;
             }
         };
-        while let Some(Ok(_)) = signals.next().await {
-            let again = {
-                let mut state = self.state.borrow_mut();
-                state.interrupts += 1;
-                state.interrupts > 1
-            };
+        while let Some(Ok(signal)) = signals.next().await {
+            let first = self.state.borrow_mut().signal.replace(signal).is_none();
             self.stop();
-            if again {
+            if first && signal != Signal::Quit {
+                self.report.note("asking all commands to end; once more kills them");
+            } else {
                 self.report.note("killing all commands");
                 self.state.borrow().running.values().for_each(Handle::kill);
-            } else {
-                self.report.note("asking all commands to end; once more kills them");
             }
         }
     }
@@ -126,7 +123,7 @@ impl Crew {
 
     fn progress(&self) -> String {
         let state = self.state.borrow();
-        let failed = state.outcomes.iter().filter(|outcome| outcome.code() != 0).count();
+        let failed = state.outcomes.iter().filter(|outcome| outcome.has_failed()).count();
         let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
         format!(
             "{}/{} done, {} running{failed}, {:.0} s",
@@ -140,8 +137,11 @@ impl Crew {
     async fn finish(&self) -> u8 {
         let mut outcomes = std::mem::take(&mut self.state.borrow_mut().outcomes);
         outcomes.sort_by_key(|outcome| outcome.number);
-        self.report.summary(&self.args.commands, &outcomes, self.start.elapsed()).await;
-        let worst = outcomes.iter().map(Outcome::code).max().unwrap_or(0);
-        if self.state.borrow().interrupts > 0 { INTERRUPTED } else { worst }
+        let shown = self.report.summary(self.args.commands.len(), &outcomes, self.start.elapsed()).await;
+        if let Some(signal) = self.state.borrow().signal {
+            return 128 + signal as u8;
+        }
+        let failed = outcomes.iter().filter(|outcome| outcome.has_failed()).map(Outcome::code);
+        failed.chain(shown.is_err().then_some(NOT_CAPTURED)).max().unwrap_or(0)
     }
 }

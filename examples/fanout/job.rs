@@ -1,5 +1,6 @@
 //! One command: how it is run, and what came of it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -15,7 +16,7 @@ use crate::crew::Crew;
 pub(crate) struct Job {
     /// From 1 on.
     pub(crate) number: usize,
-    pub(crate) command: String,
+    command: OsString,
     /// The program, for prefixes and files.
     pub(crate) name: String,
 }
@@ -23,7 +24,8 @@ pub(crate) struct Job {
 /// What came of a command.
 pub(crate) struct Outcome {
     pub(crate) number: usize,
-    pub(crate) name: String,
+    /// The command, for tables.
+    pub(crate) command: String,
     pub(crate) captured: Result<Captured, Failed>,
 }
 
@@ -35,13 +37,19 @@ pub(crate) enum Failed {
 }
 
 impl Job {
-    pub(crate) fn new(number: usize, command: &str) -> Self {
-        let word = command.split_whitespace().find(|word| !word.contains('='));
+    pub(crate) fn new(number: usize, command: &OsStr) -> Self {
+        let text = command.to_string_lossy();
+        let word = text.split_whitespace().find(|word| !word.contains('='));
         let program = word.and_then(|word| Path::new(word).file_name()).unwrap_or_default().to_string_lossy();
         let is_plain = |c: &char| c.is_alphanumeric() || "-_.".contains(*c);
         let name: String = program.chars().filter(is_plain).take(16).collect();
         let name = if name.is_empty() { "sh".to_owned() } else { name };
         Self { number, command: command.to_owned(), name }
+    }
+
+    /// The command as text.
+    pub(crate) fn text(&self) -> String {
+        self.command.to_string_lossy().into_owned()
     }
 
     /// Runs it to its end.
@@ -54,12 +62,12 @@ impl Job {
             }
             Err(err) => Err(Failed::NotStarted(err.to_string())),
         };
-        Outcome { number: self.number, name: self.name.clone(), captured }
+        Outcome { number: self.number, command: self.text(), captured }
     }
 
     fn start(&self, crew: &Crew) -> io::Result<capture::Capture> {
         let mut command = Command::new("sh");
-        command.arg("-c").arg(&self.command);
+        command.args(["-c", "--"]).arg(&self.command);
         let mut run = capture::run(command).grace(crew.args.grace).unchecked().keep(self.keep(crew));
         if let Some(limit) = crew.args.timeout {
             run = run.limit(limit);
@@ -99,11 +107,27 @@ impl Job {
     }
 }
 
+/// The code of a command whose output did not arrive.
+pub(crate) const NOT_CAPTURED: u8 = 125;
+
 impl Outcome {
+    /// Whether fanout has stopped it, for no fault of its own.
+    pub(crate) fn was_stopped(&self) -> bool {
+        self.captured.as_ref().is_ok_and(|captured| captured.end() == End::Stopped)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.code() != 0 && !self.was_stopped()
+    }
+
+    /// Whether it has left something behind that holds its output.
+    pub(crate) fn is_held(&self) -> bool {
+        self.captured.as_ref().is_ok_and(|captured| !captured.held_pipes().is_empty())
+    }
+
     /// As a shell counts, and `timeout` of the core utilities.
     pub(crate) fn code(&self) -> u8 {
         const TIMED_OUT: u8 = 124;
-        const NOT_CAPTURED: u8 = 125;
         const NOT_STARTED: u8 = 127;
         let captured = match &self.captured {
             Ok(captured) => captured,

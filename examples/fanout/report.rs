@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::time::Duration;
 
 use serde_json::json;
 use smol_transports::Pipe;
-use smol_transports::capture::{Captured, Line, LongLines, Run, Writer};
+use smol_transports::capture::{Captured, LongLines, Output, Run, Writer};
 
 use crate::args::{Args, Show};
 use crate::job::{Job, Outcome};
@@ -24,6 +25,8 @@ const CLEAR: &str = "\r\x1b[K";
 
 pub(crate) struct Report {
     out: Writer,
+    /// For what fanout has to say itself.
+    words: Writer,
     show: Show,
     color: bool,
     progress: bool,
@@ -33,8 +36,10 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(args: &Args) -> Self {
+        let out = Writer::stdout();
+        let words = if args.show == Show::Raw { Writer::stderr() } else { out.clone() };
         let digits = args.commands.len().to_string().len();
-        Self { out: Writer::stdout(), show: args.show, color: args.color, progress: args.progress, digits }
+        Self { out, words, show: args.show, color: args.color, progress: args.progress, digits }
     }
 
     /// Shows the output of a run while it comes, if it is to be shown so. `since` is when it starts.
@@ -44,10 +49,11 @@ impl Report {
         let number = job.number;
         match self.show {
             Show::Lines => run.sink(self.out.lines(LONG, move |line, out| {
-                prefix.line(clear, since + line.at, line, out);
+                let time = (since + line.at).as_secs_f64();
+                out.extend_from_slice(format!("{clear}{time:.3} ").as_bytes());
+                prefix.line(line.data, out);
             })),
-            Show::Raw => run.sink(self.out.lines(LONG, move |line, out| {
-                out.extend_from_slice(clear.as_bytes());
+            Show::Raw => run.sink(self.out.lines(LONG, |line, out| {
                 out.extend_from_slice(line.data);
                 out.push(b'\n');
             })),
@@ -67,41 +73,35 @@ impl Report {
     pub(crate) fn started(&self, job: &Job, at: Duration) {
         if self.show == Show::Json {
             self.event(&json!({
-                "event": "start", "time": seconds(at), "number": job.number, "name": job.name, "command": job.command,
+                "event": "start", "time": seconds(at), "number": job.number, "name": job.name, "command": job.text(),
             }));
         }
     }
 
-    pub(crate) async fn ended(&self, job: &Job, outcome: &Outcome) {
+    /// Waits until all is shown that was said of it: a terminal that is slow holds up what comes next.
+    pub(crate) async fn ended(&self, job: &Job, outcome: &Outcome) -> io::Result<()> {
         match (self.show, &outcome.captured) {
             (Show::Json, _) => self.event(&json!({
                 "event": "end", "number": job.number, "name": job.name, "code": outcome.code(),
-                "status": outcome.text(), "duration": seconds(outcome.duration()), "bytes": outcome.bytes(),
-                "held": outcome.captured.as_ref().is_ok_and(|captured| !captured.held_pipes().is_empty()),
+                "status": outcome.text(), "stopped": outcome.was_stopped(), "duration": seconds(outcome.duration()),
+                "bytes": outcome.bytes(), "held": outcome.is_held(),
             })),
             (Show::Blocks, Ok(captured)) => self.block(job, captured),
             (Show::Failures, Ok(captured)) if outcome.code() != 0 => self.block(job, captured),
             _ => {}
         }
-        if outcome.code() != 0 && self.show != Show::Json {
+        if (outcome.code() != 0 || outcome.is_held()) && self.show != Show::Json {
             self.note(&format!("{} {}: {}", job.number, job.name, outcome.text()));
         }
-        // A terminal that is slow holds up what comes next.
-        let _ = self.out.flush().await;
+        self.out.flush().await
     }
 
     /// All that was kept, at once.
     fn block(&self, job: &Job, captured: &Captured) {
         let prefix = self.prefix(job);
         let mut text = self.clear().as_bytes().to_vec();
-        for chunk in [captured.stdout(), captured.stderr()] {
-            let shown = chunk.to_string();
-            for line in shown.lines() {
-                text.extend_from_slice(prefix.text.as_bytes());
-                text.extend_from_slice(line.as_bytes());
-                text.push(b'\n');
-            }
-        }
+        prefix.output(captured.stdout(), &mut text);
+        prefix.output(captured.stderr(), &mut text);
         self.print(text);
     }
 
@@ -110,42 +110,53 @@ impl Report {
         if self.show == Show::Json {
             self.event(&json!({"event": "note", "text": text}));
         } else {
-            self.print(format!("{}fanout: {text}\n", self.clear()));
+            self.say(format!("{}fanout: {text}\n", self.clear()));
         }
     }
 
     pub(crate) fn progress(&self, text: &str) {
-        self.print(format!("{CLEAR}{text}"));
+        self.say(format!("{CLEAR}{text}"));
     }
 
-    pub(crate) async fn summary(&self, commands: &[String], outcomes: &[Outcome], time: Duration) {
-        let failed = outcomes.iter().filter(|outcome| outcome.code() != 0).count();
-        let skipped = commands.len() - outcomes.len();
+    /// What has come of so many commands; an error if not all of it could be shown.
+    pub(crate) async fn summary(&self, commands: usize, outcomes: &[Outcome], time: Duration) -> io::Result<()> {
+        let failed = outcomes.iter().filter(|outcome| outcome.has_failed()).count();
+        let stopped = outcomes.iter().filter(|outcome| outcome.was_stopped()).count();
+        let (ok, skipped) = (outcomes.len() - failed - stopped, commands - outcomes.len());
         if self.show == Show::Json {
             self.event(&json!({
-                "event": "summary", "commands": commands.len(), "ok": outcomes.len() - failed, "failed": failed,
+                "event": "summary", "commands": commands, "ok": ok, "failed": failed, "stopped": stopped,
                 "not_started": skipped, "duration": seconds(time),
             }));
-        } else if commands.len() > 1 || failed > 0 {
-            self.print(format!("{}{}", self.clear(), table(outcomes)));
-            let skipped = if skipped > 0 { format!(", {skipped} not started") } else { String::new() };
-            let good = outcomes.len() - failed;
-            self.print(format!("{good} ok, {failed} failed{skipped}, {:.1} s\n", time.as_secs_f64()));
+        } else if commands > 1 || ok < commands {
+            let more = |count: usize, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
+            let (stopped, skipped) = (more(stopped, "stopped"), more(skipped, "not started"));
+            let time = time.as_secs_f64();
+            self.say(format!("{}{}", self.clear(), table(outcomes)));
+            self.say(format!("{ok} ok, {failed} failed{stopped}{skipped}, {time:.1} s\n"));
         } else {
-            self.print(self.clear());
+            self.say(self.clear());
         }
-        if let Err(err) = self.out.flush().await {
-            eprintln!("fanout: standard output: {err}");
-        }
+        // Standard error that nobody reads is no failure of the commands.
+        let _ = self.words.flush().await;
+        self.out.flush().await.inspect_err(|err| {
+            if err.kind() != io::ErrorKind::BrokenPipe {
+                eprintln!("fanout: standard output: {err}");
+            }
+        })
     }
 
     fn event(&self, event: &serde_json::Value) {
         self.print(format!("{event}\n"));
     }
 
-    /// Nobody may be there to read it; the runs that print are told so.
+    /// Nobody may be there to read it: that is told by the next flush, and to the runs that print.
     fn print(&self, text: impl AsRef<[u8]>) {
         let _ = self.out.write(text);
+    }
+
+    fn say(&self, text: impl AsRef<[u8]>) {
+        let _ = self.words.write(text);
     }
 
     const fn clear(&self) -> &'static str {
@@ -170,16 +181,30 @@ struct Prefix {
 }
 
 impl Prefix {
-    fn line(&self, clear: &str, time: Duration, line: &Line<'_>, out: &mut Vec<u8>) {
-        let head = format!("{clear}{:.3} {}", time.as_secs_f64(), self.text);
-        out.extend_from_slice(head.as_bytes());
-        let shown = overwritten(line.data);
+    fn line(&self, line: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(self.text.as_bytes());
+        let shown = overwritten(line);
         out.extend_from_slice(shown);
         if shown.contains(&ESCAPE) {
             // Whatever the command has left switched on must not go on in the lines of others.
             out.extend_from_slice(self.reset.as_bytes());
         }
         out.push(b'\n');
+    }
+
+    /// All lines that were kept.
+    fn output(&self, output: &Output, out: &mut Vec<u8>) {
+        self.lines(output.head(), out);
+        if output.dropped() > 0 {
+            self.line(format!("... {} bytes are not shown ...", output.dropped()).as_bytes(), out);
+        }
+        self.lines(output.tail(), out);
+    }
+
+    fn lines(&self, text: &[u8], out: &mut Vec<u8>) {
+        text.split_inclusive(|byte| *byte == b'\n').for_each(|line| {
+            self.line(line.strip_suffix(b"\n").unwrap_or(line), out);
+        });
     }
 }
 
@@ -194,12 +219,25 @@ fn seconds(time: Duration) -> f64 {
 }
 
 fn table(outcomes: &[Outcome]) -> String {
-    let width = outcomes.iter().map(|outcome| outcome.name.len()).max().unwrap_or(0).max(7);
-    let mut table = format!("  # {:width$} {:>9} {:>12}  status\n", "command", "time", "bytes");
-    for outcome in outcomes {
+    const COMMAND: &str = "command";
+    let commands: Vec<_> = outcomes.iter().map(|outcome| short(&outcome.command)).collect();
+    let width = commands.iter().map(|command| command.chars().count()).max().unwrap_or(0).max(COMMAND.len());
+    let mut table = format!("  # {COMMAND:width$} {:>9} {:>12}  status\n", "time", "bytes");
+    for (outcome, command) in outcomes.iter().zip(commands) {
         let time = format!("{:.3} s", outcome.duration().as_secs_f64());
-        let (number, name, bytes, text) = (outcome.number, &outcome.name, outcome.bytes(), outcome.text());
-        let _ = writeln!(table, "{number:>3} {name:width$} {time:>9} {bytes:>12}  {text}");
+        let (number, bytes, text) = (outcome.number, outcome.bytes(), outcome.text());
+        let _ = writeln!(table, "{number:>3} {command:width$} {time:>9} {bytes:>12}  {text}");
     }
     table
+}
+
+/// A command in a column of a table.
+fn short(command: &str) -> String {
+    const WIDTH: usize = 32;
+    let words = command.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(WIDTH) {
+        None => line,
+        Some(_) => line.chars().take(WIDTH - 3).chain("...".chars()).collect(),
+    }
 }

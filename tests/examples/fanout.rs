@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -75,8 +75,10 @@ fn a_failure_stops_the_rest_unless_it_is_to_go_on() {
     let commands = ["-j", "2", "exit 3", "sleep 60", "echo never"];
     let output = fanout(&commands);
     let stdout = text(&output.stdout);
-    assert!(!stdout.contains("never") && stdout.contains("0 ok, 2 failed, 1 not started"), "{stdout}");
+    assert!(!stdout.contains("never") && stdout.contains("0 ok, 1 failed, 1 stopped, 1 not started"), "{stdout}");
     assert!(stdout.contains("SIGTERM after "), "{stdout}");
+    // What was stopped for the fault of another is not the worst.
+    assert_eq!(output.status.code(), Some(3));
     let output = fanout(&["--keep-going", "-j", "1", "exit 3", "echo always"]);
     assert_eq!(lines(&output), ["[2 echo] always"]);
 }
@@ -102,6 +104,20 @@ fn blocks_are_not_mixed() {
 }
 
 #[test]
+fn blocks_are_shown_as_lines_are() {
+    let talk = r"printf '1 %%\r100 %%\r\n\033[31mred\n\377\n'";
+    let output = fanout(&["--group", "--color", "always", talk]).stdout;
+    let shown = String::from_utf8_lossy(&output);
+    assert!(shown.contains("\x1b[0m 100 %\n") && shown.contains("\x1b[31mred\x1b[0m\n"), "{shown:?}");
+    assert!(output.contains(&0xff), "{shown:?}");
+    // Of more than is kept the middle is left out, in a line of its own.
+    let output = fanout(&["--group", "exec head -c 20000000 /dev/zero"]).stdout;
+    let lines: Vec<_> = output.split(|byte| *byte == b'\n').collect();
+    assert_eq!(lines.len(), 4);
+    assert_eq!(text(lines[1]), "[1 exec] ... 3222784 bytes are not shown ...");
+}
+
+#[test]
 fn quiet_shows_failures_only() {
     let output = fanout(&["--quiet", "-k", "echo good", "echo bad; exit 1"]);
     let stdout = text(&output.stdout);
@@ -109,9 +125,11 @@ fn quiet_shows_failures_only() {
 }
 
 #[test]
-fn raw_lines_have_no_prefix() {
-    let stdout = text(&fanout(&["--raw", "echo alone"]).stdout);
-    assert_eq!(stdout, "alone\n");
+fn raw_lines_stand_alone() {
+    let output = fanout(&["--raw", "-k", "-j", "1", "echo one", "echo two; exit 4"]);
+    assert_eq!(text(&output.stdout), "one\ntwo\n");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("fanout: 2 echo: exit 4\n") && stderr.contains("1 ok, 1 failed, "), "{stderr}");
 }
 
 #[test]
@@ -147,9 +165,21 @@ fn logs_hold_all_of_it() {
 #[test]
 fn commands_come_from_standard_input() {
     let mut child = command("fanout").args(["-j", "1"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"# two of them\necho one\n\n  echo two\n").unwrap();
+    let commands = b"# four of them\necho one\n\n  echo two\r\nprintf %s '\xff' | od -An -tx1\n-x";
+    child.stdin.take().unwrap().write_all(commands).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(lines(&output), ["[1 echo] one", "[2 echo] two"]);
+    assert_eq!(lines(&output)[..3], ["[1 echo] one", "[2 echo] two", "[3 printf]  ff"]);
+    // It is a command that does not exist, and no option of the shell.
+    assert!(lines(&output)[3].starts_with("[4 -x] ") && lines(&output)[3].contains("not found"), "{output:?}");
+    assert_eq!(output.status.code(), Some(127));
+}
+
+#[test]
+fn a_held_pipe_is_told() {
+    let output = fanout(&["sleep 60 & echo hi"]);
+    assert!(output.status.success());
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("[1 sleep] hi\nfanout: 1 sleep: exit 0; pipe held: stdout\n"), "{stdout}");
 }
 
 #[test]
@@ -160,11 +190,18 @@ fn a_wrong_use_is_explained() {
         text(&output.stderr)
     };
     assert!(error(&["--bogus"]).starts_with("fanout: invalid option '--bogus'\n"));
-    assert!(error(&["-j", "0", "true"]).contains("cannot parse argument \"0\""));
-    assert!(error(&["--timeout", "3 weeks", "true"]).contains("' weeks' is no unit of time"));
-    assert!(error(&["--color", "mauve", "true"]).contains("not 'mauve'"));
+    assert!(error(&["-j", "0", "true"]).starts_with("fanout: --jobs 0: it is a number of commands, 1 or more\n"));
+    assert!(
+        error(&["--timeout", "3 weeks", "true"]).starts_with("fanout: --timeout 3 weeks: it is a number with a unit")
+    );
+    assert!(error(&["--idle", "0", "true"]).starts_with("fanout: --idle 0: that would stop every command"));
+    assert!(error(&["--grace", "1e9h", "true"]).starts_with("fanout: --grace 1e9h: "));
+    assert!(error(&["--color", "mauve", "true"]).starts_with("fanout: --color mauve: "));
+    assert!(error(&["--logs", "/dev/null/x", "true"]).starts_with("fanout: --logs /dev/null/x: "));
     let output = fanout(&["--help"]);
     assert!(output.status.success() && text(&output.stdout).contains("\nUsage: fanout "));
+    // More jobs than commands are as many as there are commands.
+    assert!(fanout(&["-j", "99999999999", "true"]).status.success());
 }
 
 #[test]
@@ -188,9 +225,30 @@ fn colors_and_returns_of_a_command_stay_in_its_line() {
 fn output_that_cannot_be_shown_is_a_failure() {
     let full = fs::File::options().write(true).open("/dev/full");
     let Ok(full) = full else { return println!("skipped: there is no /dev/full") };
-    let output = command("fanout").arg("echo lost").stdin(Stdio::null()).stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(125));
-    assert!(text(&output.stderr).starts_with("fanout: standard output: "), "{}", text(&output.stderr));
+    for (args, code) in [
+        (&["echo lost"][..], 125),
+        (&["--group", "echo lost"], 125),
+        (&["--json", "true"], 125),
+        (&["true", "true"], 125),
+        (&["--help"], 2),
+    ] {
+        let stdout = full.try_clone().unwrap();
+        let output = command("fanout").args(args).stdin(Stdio::null()).stdout(stdout).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+        assert!(text(&output.stderr).starts_with("fanout: standard output: "), "{args:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_it_without_a_word() {
+    let mut child = command("fanout");
+    child.args(["yes", "sleep 60"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.ends_with("[1 yes] y\n"), "{line}");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(125), ""));
 }
 
 /// (f)
@@ -268,6 +326,16 @@ fn ctrl_c_asks_all_groups_to_end() {
     assert_eq!(code, 130);
     assert!(shown.contains("fanout: asking all commands to end; once more kills them"), "{shown}");
     assert!(shown.contains("SIGTERM after ") && shown.contains(" s: stopped\r\n"), "{shown}");
+    assert_gone(told(&shown));
+}
+
+#[test]
+fn ctrl_backslash_kills_them_at_once() {
+    let line = "trap '' TERM; echo group $$; sleep 60 & sleep 60; sleep 60; sleep 60";
+    let args = ["--no-progress", "--color", "never", "--grace", "50s", line];
+    let Some((shown, code)) = in_terminal(&args, &json!([["group ", "\u{1c}"]])) else { return };
+    assert_eq!(code, 131);
+    assert!(shown.contains("fanout: killing all commands") && shown.contains("SIGKILL after "), "{shown}");
     assert_gone(told(&shown));
 }
 
