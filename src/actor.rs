@@ -6,7 +6,7 @@
 //! # Examples
 //!
 //! ```
-//! use futures_lite::StreamExt;
+//! use smol::stream::StreamExt;
 //! use smol_transports::{Event, actor, spawn};
 //!
 //! # #[cfg(unix)]

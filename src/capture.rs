@@ -6,16 +6,19 @@
 //! there is no thread for it.
 //!
 //! ```
+//! use std::io;
 //! use std::process::Command;
 //!
 //! use smol_transports::capture;
 //!
-//! # smol::block_on(async {
-//! let captured = capture::run(Command::new("echo").arg("hello")).await?;
-//! assert_eq!(captured.stdout().bytes(), b"hello\n");
-//! # std::io::Result::Ok(())
-//! # })?;
-//! # std::io::Result::Ok(())
+//! fn main() -> io::Result<()> {
+//!     smol::block_on(async {
+//!         let captured = capture::run(Command::new("echo").arg("hello")).await?;
+//!         assert_eq!(captured.stdout().text(), "hello\n");
+//!         assert_eq!(captured.to_string(), "exit 0");
+//!         Ok(())
+//!     })
+//! }
 //! ```
 //!
 //! # The end
@@ -40,6 +43,9 @@
 //!
 //! Standard output and error have a pipe each. What comes is stamped with the time of its reading, and the order between
 //! the two is that of reading. In one pipe, [`merged`](Run::merged), all is in the order of the writes.
+//!
+//! A child that finds no terminal may leave out colours, and hold its lines back until it has many of them. It takes an
+//! option of its own, or a tool such as `stdbuf`, to make it print as on a terminal.
 //!
 //! # Memory
 //!
@@ -91,6 +97,7 @@ use bytes::Bytes;
 use futures_io::AsyncRead;
 use rustix::process::Signal;
 
+use captured::NotStarted;
 pub use captured::{Captured, Failure};
 pub use course::End;
 use course::{Course, Plan};
@@ -328,9 +335,9 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// What the system says when the program cannot be started, and
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a [stop signal](Self::stop_signal) that is none; nothing is left
-    /// behind then.
+    /// What the system says when the program cannot be started, with the name of the program before it and the error of
+    /// the system as its source; and [`InvalidInput`](io::ErrorKind::InvalidInput) for a
+    /// [stop signal](Self::stop_signal) that is none. Nothing is left behind then.
     pub fn start(self) -> io::Result<Capture> {
         Ok(Capture::started(self.begin()?))
     }
@@ -350,7 +357,8 @@ impl Run {
             stop_signal: self.stop_signal,
             has_group: self.has_group,
         };
-        let child = Subprocess::spawned(tap, self.program, self.streams, self.has_group)?;
+        let child = Subprocess::spawned(tap, self.program, self.streams, self.has_group)
+            .map_err(|err| NotStarted::into_error(manner.program.clone(), err))?;
         Ok(Running::new(manner, child, self.input, deadline))
     }
 }

@@ -195,8 +195,7 @@ impl<P: StreamProtocol<Transport>> Connection<P> {
     /// # Examples
     ///
     /// ```no_run
-    /// use futures_lite::AsyncBufReadExt;
-    /// use futures_lite::io::BufReader;
+    /// use smol::io::{AsyncBufReadExt, BufReader};
     /// use smol_transports::{Connection, Protocol};
     ///
     /// async fn first_line(connection: Connection<impl Protocol>) -> std::io::Result<String> {

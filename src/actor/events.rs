@@ -97,7 +97,7 @@ pub fn open_write_pipe(fd: impl Into<OwnedFd>) -> io::Result<(WriteTransport, Ev
 /// ```
 /// use std::process::Command;
 ///
-/// use futures_lite::StreamExt;
+/// use smol::stream::StreamExt;
 /// use smol_transports::{ProcessEvent, actor};
 ///
 /// # smol::block_on(async {
@@ -179,7 +179,7 @@ pub struct ProcessActor {
 /// ```
 /// use std::net::UdpSocket;
 ///
-/// use futures_lite::StreamExt;
+/// use smol::stream::StreamExt;
 /// use smol_transports::{DatagramEvent, actor};
 ///
 /// # smol::block_on(async {

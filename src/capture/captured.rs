@@ -21,8 +21,9 @@ use crate::protocol::Pipe;
 pub struct Captured {
     pub(super) status: ExitStatus,
     pub(super) end: End,
-    pub(super) was_asked: bool,
     pub(super) was_killed: bool,
+    /// The signal that has asked it to end in vain.
+    pub(super) ignored: Option<i32>,
     pub(super) duration: Duration,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
@@ -127,8 +128,11 @@ impl fmt::Display for Captured {
         if self.end != End::Exit {
             write!(f, " after {:.1} s: {}", self.duration.as_secs_f64(), self.end)?;
         }
-        if self.was_asked && self.was_killed && self.status.signal() == Some(KILL) {
-            f.write_str(", TERM ignored")?;
+        if let (Some(ignored), Some(KILL)) = (self.ignored, self.status.signal()) {
+            match signal_name(ignored).and_then(|name| name.strip_prefix("SIG")) {
+                Some(name) => write!(f, ", {name} ignored")?,
+                None => write!(f, ", signal {ignored} ignored")?,
+            }
         }
         if !self.held.is_empty() {
             let names: Vec<_> = self.held.iter().map(|pipe| name(*pipe)).collect();
@@ -212,6 +216,31 @@ fn signal_name(signal: i32) -> Option<&'static str> {
         Signal::XFSZ => "SIGXFSZ",
         _ => return None,
     })
+}
+
+/// A program that could not be started, which the system does not name.
+#[derive(Debug)]
+pub(super) struct NotStarted {
+    program: String,
+    cause: io::Error,
+}
+
+impl NotStarted {
+    pub(super) fn into_error(program: String, cause: io::Error) -> io::Error {
+        io::Error::new(cause.kind(), Self { program, cause })
+    }
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.program, self.cause)
+    }
+}
+
+impl Error for NotStarted {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.cause)
+    }
 }
 
 /// A run that has started and then failed: the error inside of the [`io::Error`].

@@ -35,8 +35,8 @@ const PIPES_FULL: u64 = 2 * 1024 * 1024;
 ///
 /// # Errors
 ///
-/// What the system says when the program cannot be started. A [`Failure`], with all that was captured in
-/// it, if the child was not successful and the run is not [`unchecked`](Run::unchecked), or if a sink or what feeds
+/// What the system says when the program cannot be started, as with [`Run::start`]. A [`Failure`], with all that was
+/// captured in it, if the child was not successful and the run is not [`unchecked`](Run::unchecked), or if a sink or what feeds
 /// standard input has failed.
 ///
 /// # Panics
@@ -256,7 +256,7 @@ impl Running {
     }
 
     fn finish(&mut self, tap: Tap) -> io::Result<Captured> {
-        let (captured, cause) = tap.into_captured();
+        let (captured, cause) = tap.into_captured(self.manner.stop_signal);
         if cause.is_none() && (captured.success() || !self.manner.checked) {
             return Ok(captured);
         }

@@ -71,9 +71,11 @@ impl<F: FnMut(&Chunk<'_>) + Send> Sink for F {
 /// # Examples
 ///
 /// ```
+/// use std::future::IntoFuture;
 /// use std::process::Command;
 ///
-/// use futures_lite::{StreamExt, future};
+/// use smol::future;
+/// use smol::stream::StreamExt;
 /// use smol_transports::capture::{self, Keep};
 ///
 /// # smol::block_on(async {
@@ -84,7 +86,6 @@ impl<F: FnMut(&Chunk<'_>) + Send> Sink for F {
 /// assert_eq!((captured?.stdout().total(), count), (3893, 3893));
 /// # std::io::Result::Ok(())
 /// # })?;
-/// # use std::future::IntoFuture;
 /// # std::io::Result::Ok(())
 /// ```
 pub fn channel() -> (impl Sink + use<>, Chunks) {

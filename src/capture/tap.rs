@@ -181,13 +181,13 @@ impl Tap {
     }
 
     /// What it has come to, and why that is an error.
-    pub(super) fn into_captured(self) -> (Captured, Option<io::Error>) {
+    pub(super) fn into_captured(self, stop_signal: i32) -> (Captured, Option<io::Error>) {
         let [stdout, stderr] = self.streams.map(|stream| stream.memory.into_output());
         let captured = Captured {
             status: self.status.unwrap_or_default(),
             end: self.course.end(),
-            was_asked: self.course.was_asked(),
             was_killed: self.course.was_killed(),
+            ignored: (self.course.was_asked() && self.course.was_killed()).then_some(stop_signal),
             duration: self.exited_after,
             stdout,
             stderr,

@@ -26,20 +26,19 @@ const ROOM: usize = 256 * 1024;
 /// # Examples
 ///
 /// ```no_run
+/// use std::future::IntoFuture;
+/// use std::io;
 /// use std::process::Command;
 ///
-/// use futures_lite::future;
 /// use smol_transports::capture::{self, Writer};
 ///
-/// # smol::block_on(async {
-/// let terminal = Writer::stdout();
-/// let build = capture::run(Command::new("make")).merged().sink(terminal.prefixed("[make] "));
-/// let test = capture::run(Command::new("cargo").arg("test")).merged().sink(terminal.prefixed("[test] "));
-/// future::try_zip(build.into_future(), test.into_future()).await?;
-/// # std::io::Result::Ok(())
-/// # })?;
-/// # use std::future::IntoFuture;
-/// # std::io::Result::Ok(())
+/// fn main() -> io::Result<()> {
+///     let terminal = Writer::stdout();
+///     let build = capture::run(Command::new("make")).merged().sink(terminal.prefixed("[make] "));
+///     let test = capture::run(Command::new("cargo").arg("test")).merged().sink(terminal.prefixed("[test] "));
+///     smol::block_on(smol::future::try_zip(build.into_future(), test.into_future()))?;
+///     Ok(())
+/// }
 /// ```
 #[derive(Clone)]
 pub struct Writer {

@@ -163,6 +163,10 @@ fn another_signal_may_ask() {
     let mut stage = Stage::new(Script::new(), |run| run.stop_signal(2));
     stage.run.handle().stop();
     assert_eq!(done(&mut stage.run).to_string(), "SIGINT after 0.0 s: stopped");
+
+    let mut stage = Stage::new(Script::new().ignore(2), |run| run.stop_signal(2));
+    stage.run.handle().stop();
+    assert_eq!(stage.end(3 * SECOND).to_string(), "SIGKILL after 3.0 s: stopped, INT ignored");
 }
 
 #[test]

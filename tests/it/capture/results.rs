@@ -46,6 +46,9 @@ fn unchecked_makes_it_a_result() {
 fn other_errors_hold_nothing_captured() {
     let err = guard(async { capture::run(Command::new("/no/such/program")).await }).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NotFound);
+    assert!(err.to_string().starts_with("/no/such/program: "), "{err}");
+    let cause = err.get_ref().unwrap().source().unwrap().downcast_ref::<io::Error>().unwrap();
+    assert_eq!(cause.raw_os_error(), Some(rustix::io::Errno::NOENT.raw_os_error()));
     assert!(Failure::of(&err).is_none());
     assert_eq!(Captured::from_error(err).unwrap_err().kind(), ErrorKind::NotFound);
     let plain = io::Error::other("nothing of ours");
