@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -days 30 \
-//!     -subj /CN=localhost -addext subjectAltName=DNS:localhost
+//!     -subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE
 //! cargo run --features tls --example starttls -- cert.pem key.pem 127.0.0.1:8025
 //! ```
 //!
@@ -73,7 +73,8 @@ impl Session {
             self.reading = false;
             transport.write("250 taken\r\n");
         } else {
-            println!("   {line}");
+            // A dot more stands before a line that begins with one.
+            println!("   {}", line.strip_prefix('.').unwrap_or(line));
         }
     }
 

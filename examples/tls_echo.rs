@@ -4,12 +4,12 @@
 //!
 //! ```text
 //! openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -days 30 \
-//!     -subj /CN=localhost -addext subjectAltName=DNS:localhost
+//!     -subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE
 //! cargo run --features tls --example tls_echo -- cert.pem key.pem 127.0.0.1:8443
 //! ```
 //!
-//! and talk to it: `openssl s_client -connect 127.0.0.1:8443 -CAfile cert.pem -servername localhost -quiet`, with
-//! `-tls1_2` for the older version. A line comes back as it was sent.
+//! and talk to it: `openssl s_client -connect 127.0.0.1:8443 -CAfile cert.pem -servername localhost -quiet -no_ign_eof`,
+//! with `-tls1_2` for the older version. A line comes back as it was sent; Ctrl-D ends it in good order.
 
 use std::io;
 use std::process::ExitCode;

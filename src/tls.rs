@@ -53,9 +53,10 @@ const SHUTDOWN: Duration = Duration::from_secs(30);
 ///
 /// # Examples
 ///
+/// A first client, with the features `tls` and `tls-webpki-roots`:
+///
 /// ```no_run
-/// # #[cfg(all(feature = "tls", feature = "tls-webpki-roots"))]
-/// # fn main() -> std::io::Result<()> {
+/// # #[cfg(all(feature = "tls", feature = "tls-webpki-roots"))] mod program {
 /// use smol_transports::{Protocol, Tls, Transport, create_connection};
 ///
 /// struct Get;
@@ -70,13 +71,14 @@ const SHUTDOWN: Duration = Duration::from_secs(30);
 ///     }
 /// }
 ///
-/// smol::block_on(async {
-///     let tls = Tls::client_with_webpki_roots("example.com")?;
-///     create_connection(Get, "example.com:443").tls(tls).await?.await;
-///     Ok(())
-/// })
+/// fn main() -> std::io::Result<()> {
+///     smol::block_on(async {
+///         let tls = Tls::client_with_webpki_roots("example.com")?;
+///         create_connection(Get, "example.com:443").tls(tls).await?.await;
+///         Ok(())
+///     })
+/// }
 /// # }
-/// # #[cfg(not(all(feature = "tls", feature = "tls-webpki-roots")))]
 /// # fn main() {}
 /// ```
 #[derive(Clone)]

@@ -1,5 +1,6 @@
 //! Configurations that come with the crate, for first programs.
 
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,20 +54,30 @@ impl Tls {
     }
 
     /// The client's side, with the certificate authorities of a PEM file: for servers with a certificate of one's own.
+    /// A certificate that is signed by nobody but itself is its own authority, and must not claim to be that of others
+    /// (`CA:FALSE`).
     ///
     /// # Errors
     ///
     /// What the system says about the file; [`InvalidData`](io::ErrorKind::InvalidData) if it holds no certificate, or
     /// one that cannot be read.
     pub fn client_with_roots_file(path: impl AsRef<Path>, server_name: impl IntoServerName) -> io::Result<Self> {
+        let path = path.as_ref();
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(path.as_ref())? {
-            roots.add(certificate).map_err(invalid)?;
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(|err| told(path, &err))?;
         }
         Ok(Self::client(client()?.with_root_certificates(roots).with_no_client_auth(), server_name))
     }
 
     /// The server's side, from two PEM files: its certificate, followed by those that vouch for it, and its private key.
+    ///
+    /// A pair for trying it out is made by openssl, and `Tls::client_with_roots_file("cert.pem", "localhost")` trusts it:
+    ///
+    /// ```text
+    /// openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -days 30 \
+    ///     -subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE
+    /// ```
     ///
     /// # Errors
     ///
@@ -94,11 +105,16 @@ impl Tls {
     /// # }
     /// ```
     pub fn server_with_files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> io::Result<Self> {
-        let chain = certificates(certificate.as_ref())?;
-        let key = PrivateKeyDer::from_pem_file(key.as_ref()).map_err(|err| unreadable(key.as_ref(), err))?;
+        let (certificate, key) = (certificate.as_ref(), key.as_ref());
+        let chain = certificates(certificate)?;
+        let secret = PrivateKeyDer::from_pem_file(key).map_err(|err| unreadable(key, err, "private key"))?;
         let config = ServerConfig::builder_with_provider(Self::crypto_provider());
         let config = config.with_safe_default_protocol_versions().map_err(invalid)?;
-        Ok(Self::server(config.with_no_client_auth().with_single_cert(chain, key).map_err(invalid)?))
+        let config = config.with_no_client_auth().with_single_cert(chain, secret);
+        config.map(Self::server).map_err(|err| match err {
+            rustls::Error::InconsistentKeys(_) => told(key, &format!("not the key of {}", certificate.display())),
+            err => told(certificate, &err),
+        })
     }
 }
 
@@ -109,16 +125,21 @@ fn client() -> io::Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
 /// The certificates of a file; at least one.
 fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let all = all.map_err(|err| unreadable(path, err))?;
-    if all.is_empty() { Err(unreadable(path, pem::Error::NoItemsFound)) } else { Ok(all) }
+    let all = all.and_then(|all| if all.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(all) });
+    all.map_err(|err| unreadable(path, err, "certificate"))
 }
 
-fn unreadable(path: &Path, err: pem::Error) -> io::Error {
-    let kind = match &err {
-        pem::Error::Io(err) => err.kind(),
-        _ => io::ErrorKind::InvalidData,
-    };
-    io::Error::new(kind, format!("{}: {err}", path.display()))
+fn unreadable(path: &Path, err: pem::Error, what: &str) -> io::Error {
+    match err {
+        pem::Error::Io(err) => io::Error::new(err.kind(), format!("{}: {err}", path.display())),
+        pem::Error::NoItemsFound => told(path, &format!("there is no {what} in it")),
+        err => told(path, &err),
+    }
+}
+
+/// What is wrong with a file.
+fn told(path: &Path, text: &dyn Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {text}", path.display()))
 }
 
 fn invalid(err: rustls::Error) -> io::Error {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -70,6 +70,11 @@ pub(crate) struct Child(std::process::Child);
 impl Child {
     pub(crate) fn pipes(&mut self) -> (ChildStdin, ChildStdout) {
         (self.0.stdin.take().unwrap(), self.0.stdout.take().unwrap())
+    }
+
+    /// What it says beside that, if it was started with a pipe there.
+    pub(crate) fn stderr(&mut self) -> ChildStderr {
+        self.0.stderr.take().unwrap()
     }
 
     /// Waits for the end; whether it was a good one.

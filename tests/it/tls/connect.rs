@@ -1,6 +1,7 @@
 //! TLS from the start, this crate on both sides.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use smol_transports::{
 };
 use socket2::Socket;
 
-use super::common::{BOTH, CERTIFICATES, client, serve, serve_echo, server};
+use super::common::{BOTH, CERTIFICATES, Identity, client, serve, serve_echo, server};
 use crate::common::{ANY, assert_same, guard, pattern, tcp_pair, unix_pair};
 use crate::recorder::{BufferedRecorder, Call, Log, Recorder};
 
@@ -226,4 +227,30 @@ fn what_cannot_be_used_is_told() {
         let failed = create_server(|| Recorder::new(&Log::default()), ANY).tls(client()).await.map(drop).unwrap_err();
         assert_eq!(failed.kind(), ErrorKind::InvalidInput);
     });
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let Identity { certificate_file: certificate, key_file: key, .. } = &CERTIFICATES.server;
+    let told = |certificate: &Path, key: &Path| {
+        let err = Tls::server_with_files(certificate, key).unwrap_err();
+        (err.kind(), err.to_string())
+    };
+    let invalid = |text: String| (ErrorKind::InvalidData, text);
+    assert_eq!(told(key, key), invalid(format!("{}: there is no certificate in it", key.display())));
+    assert_eq!(
+        told(certificate, certificate),
+        invalid(format!("{}: there is no private key in it", certificate.display()))
+    );
+    let other = &CERTIFICATES.client.key_file;
+    let unlike = format!("{}: not the key of {}", other.display(), certificate.display());
+    assert_eq!(told(certificate, other), invalid(unlike));
+    let (kind, text) = told(certificate, Path::new("nowhere.pem"));
+    assert_eq!(kind, ErrorKind::NotFound);
+    assert!(text.starts_with("nowhere.pem: "), "{text}");
+    assert!(Tls::server_with_files(certificate, key).is_ok());
+
+    let failed = Tls::client_with_roots_file(key, "localhost").unwrap_err();
+    assert_eq!(failed.to_string(), format!("{}: there is no certificate in it", key.display()));
+    assert!(Tls::client_with_roots_file(certificate, "localhost").is_ok());
 }

@@ -106,6 +106,15 @@ async fn suffer(served: &Served, peer: Peer) -> Duration {
     begun.elapsed()
 }
 
+/// A hostile peer should be rid of within half a second beyond what it may have. `TLS_TIMES` insists on that: it takes a
+/// machine that has nothing else to do.
+pub(super) fn ends_in_time(peer: &str, limit: Duration, there: Duration) {
+    const SLACK: Duration = Duration::from_millis(500);
+    let is_strict = std::env::var_os("TLS_TIMES").is_some();
+    println!("{peer}: there for {there:?}, {limit:?} allowed");
+    assert!(!is_strict || there <= limit + SLACK, "{peer} was there for {there:?}");
+}
+
 #[test]
 fn hostile_peers_cost_next_to_nothing() {
     isolated("tls::cost::hostile_peers_cost_next_to_nothing", || {
@@ -127,7 +136,8 @@ fn hostile_peers_cost_next_to_nothing() {
                 let spent = Duration::from_millis(10 * (used() - start));
                 assert_eq!(lost(&served) + served.errors.len(), ends + reports + 1, "{name}");
                 assert!(spent <= there.max(LIMIT) / SHARE, "{name}: {spent:?} of processor time in {there:?}");
-                println!("{name}: there for {there:?}, cost {spent:?}");
+                println!("{name}: {spent:?} of processor time");
+                ends_in_time(name, LIMIT, there);
             }
         });
     });

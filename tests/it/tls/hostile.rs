@@ -10,6 +10,7 @@ use futures_rustls::rustls::{ClientConnection, ServerConfig, ServerConnection, S
 use smol_transports::{Tls, create_connection};
 
 use super::common::{BOTH, CERTIFICATES, Served, client, serve_echo, server};
+use super::cost::ends_in_time;
 use crate::common::{self, ANY, PATIENCE, blocking, guard, read_exact};
 use crate::recorder::{Call, Log, Recorder};
 
@@ -21,6 +22,9 @@ pub(super) const HALF_A_RECORD: [u8; 15] = [22, 3, 1, 0, 204, 1, 0, 0, 200, 3, 3
 
 /// A message that is longer than any record may be.
 pub(super) const OVERSIZE: [u8; 5] = [22, 3, 3, 0xff, 0xff];
+
+/// How long a client waits for a server that says nothing.
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// The server still serves.
 async fn still_serves(served: &Served) {
@@ -200,6 +204,7 @@ fn an_open_connection_ends_when_the_rules_are_broken() {
 
 /// How a client of this crate fails at a server that `answer` plays.
 async fn failure_at(tls: Tls, answer: impl FnOnce(TcpStream) + Send + 'static) -> std::io::Error {
+    let begun = Instant::now();
     let listener = TcpListener::bind(ANY).unwrap();
     let addr = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
@@ -213,6 +218,7 @@ async fn failure_at(tls: Tls, answer: impl FnOnce(TcpStream) + Send + 'static) -
     let failed = create_connection(Recorder::new(&log), addr).tls(tls).await.map(drop).unwrap_err();
     assert_eq!(log.calls(), [], "no callback is made");
     blocking(move || server.join()).await.unwrap();
+    ends_in_time(&failed.to_string(), SILENCE, begun.elapsed());
     failed
 }
 
@@ -258,9 +264,8 @@ fn a_client_survives_servers_that_do_not_speak_tls() {
         };
         assert_eq!(failure_at(client(), gone).await.kind(), ErrorKind::ConnectionReset);
         let begun = Instant::now();
-        let limit = Duration::from_millis(200);
-        let failed = failure_at(client().handshake_timeout(limit), |_| {}).await;
+        let failed = failure_at(client().handshake_timeout(SILENCE), |_| {}).await;
         assert_eq!(failed.kind(), ErrorKind::TimedOut);
-        assert!(begun.elapsed() >= limit);
+        assert!(begun.elapsed() >= SILENCE);
     });
 }

@@ -13,10 +13,14 @@ use crate::recorder::{Call, Log, Recorder};
 
 /// `openssl s_client`, which says what it gets and nothing else.
 fn s_client(addr: &str, more: &[&str]) -> Option<Child> {
+    start(s_client_command(addr, more).stderr(Stdio::null()))
+}
+
+fn s_client_command(addr: &str, more: &[&str]) -> Command {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-quiet", "-no_ign_eof", "-verify_return_error", "-connect", addr]);
     command.arg("-CAfile").arg(&CERTIFICATES.authority_file).args(["-servername", "localhost"]).args(more);
-    start(command.stderr(Stdio::null()))
+    command
 }
 
 fn text(path: &Path) -> &str {
@@ -43,6 +47,35 @@ fn openssl_is_a_client_of_both_versions() {
             assert!(client.succeeds().await);
             served.log.until_call(Call::Lost(None)).await;
             assert_eq!(served.log.calls(), [Call::Made, Call::Data(b"hello\n".to_vec()), Call::Eof, Call::Lost(None)]);
+        }
+    });
+}
+
+/// Makes `s_client` do what belongs to a letter, then sends another line; what comes back of it.
+fn ask_after(client: &mut Child, letter: &str, says: &str) -> String {
+    let (mut stdin, stdout) = client.pipes();
+    let mut answers = BufReader::new(stdout).lines();
+    stdin.write_all(b"hello\n").unwrap();
+    assert_eq!(answers.next().unwrap().unwrap(), "hello");
+    stdin.write_all(letter.as_bytes()).unwrap();
+    let mut words = BufReader::new(client.stderr()).lines();
+    assert!(words.any(|line| line.unwrap() == says));
+    // One that was refused may be gone.
+    let _ = stdin.write_all(b"again\n");
+    answers.next().map_or_else(String::new, Result::unwrap)
+}
+
+#[test]
+fn openssl_may_change_its_keys_and_not_renegotiate() {
+    guard(async {
+        let asks = [("-tls1_3", "K\n", "KEYUPDATE", "again"), ("-tls1_2", "R\n", "RENEGOTIATING", "")];
+        for (version, letter, says, expected) in asks {
+            let served = serve_echo(server()).await;
+            let mut command = s_client_command(&served.addr.to_string(), &[version]);
+            let Some(mut client) = start(command.stderr(Stdio::piped())) else { return };
+            assert_eq!(blocking(move || ask_after(&mut client, letter, says)).await, expected);
+            served.log.until(|log| log.calls().iter().any(|call| matches!(call, Call::Lost(_)))).await;
+            assert_eq!(served.log.count(&Call::Made), 1);
         }
     });
 }
