@@ -16,7 +16,15 @@ const ROUNDS: usize = 11;
 const BAR: f64 = 0.9;
 
 fn main() -> io::Result<ExitCode> {
-    let quick = std::env::args().any(|arg| arg == "--quick");
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let quick = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => false,
+        ["--quick"] => true,
+        _ => {
+            eprintln!("usage: capture [--quick]");
+            return Ok(ExitCode::from(2));
+        }
+    };
     let (rounds, bytes) = if quick { (1, GIB / 64) } else { (ROUNDS, GIB) };
     let mut ratios = Vec::new();
     println!("| round | std s | capture s | speed of std |\n|---|---|---|---|");
