@@ -193,6 +193,7 @@ pub mod _documentation {
     pub mod changelog {}
 }
 
-#[cfg(doctest)]
+/// With the features that its examples need.
+#[cfg(all(doctest, any(feature = "tls", feature = "tls-aws-lc"), feature = "tls-webpki-roots"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
