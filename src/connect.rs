@@ -86,6 +86,7 @@ impl<P> Connect<P> {
 
     /// When to begin with the next address while one is still being tried: 250 ms by default. `None` waits for each
     /// attempt to fail.
+    #[doc(alias = "happy_eyeballs_delay")]
     pub fn happy_eyeballs(mut self, delay: impl Into<Option<Duration>>) -> Self {
         self.plan.delay = delay.into();
         self

@@ -229,6 +229,10 @@ impl<P: StreamProtocol<T>, T: Clone + Send + 'static> Connection<P, T> {
     /// Runs the connection in the background: asyncio's pair of transport and protocol.
     ///
     /// It runs on the driver threads, see [`driver`](crate::driver), or on smol's global executor where there are none.
+    ///
+    /// # Panics
+    ///
+    /// If the connection has resolved already.
     pub fn spawn(self) -> (T, Running<P>)
     where
         P: Send + 'static,
@@ -238,6 +242,10 @@ impl<P: StreamProtocol<T>, T: Clone + Send + 'static> Connection<P, T> {
     }
 
     /// Runs the connection on an executor of your own.
+    ///
+    /// # Panics
+    ///
+    /// If the connection has resolved already.
     pub fn spawn_on<'a>(self, executor: &Executor<'a>) -> (T, Running<P>)
     where
         P: Send + 'a,

@@ -19,7 +19,7 @@ use smol::spawn as background;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use smol::spawn as spread;
 
-/// Runs a future of yours where transports are spawned: beside them, on the driver threads.
+/// Runs a future of yours where transports are spawned: beside them, on the driver threads. The task is a [`smol::Task`].
 ///
 /// It is asyncio's `create_task` and `call_soon`: work that a callback begins and does not wait for. On a driver, which
 /// the threads of callbacks mostly are, it stays on the thread it is called on and runs after the callback has returned;
@@ -78,6 +78,7 @@ pub(crate) use smol::spawn as spread;
 #[doc(alias = "create_task")]
 #[doc(alias = "call_soon")]
 #[doc(alias = "call_later")]
+#[doc(alias = "call_at")]
 pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
     background(future)
 }

@@ -207,11 +207,15 @@ where
     /// Serves in the background until the server is closed and the last client has gone, and waits for that.
     ///
     /// Clients are spread over the driver threads, see [`driver`](crate::driver), or run on smol's global executor where
-    /// there are none. Dropping the future closes the listening sockets only: clients live on.
+    /// there are none.
     ///
     /// # Errors
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already.
+    ///
+    /// # Dropping
+    ///
+    /// Dropping the future closes the listening sockets only: clients live on.
     pub async fn serve_forever(self) -> io::Result<()>
     where
         F: Send + 'static,
@@ -222,11 +226,13 @@ where
 
     /// Serves on an executor of your own until the server is closed and the last client has gone.
     ///
-    /// Dropping the future closes the listening sockets only: clients live on.
-    ///
     /// # Errors
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already.
+    ///
+    /// # Dropping
+    ///
+    /// Dropping the future closes the listening sockets only: clients live on.
     pub async fn serve_on<'a>(self, executor: &Executor<'a>) -> io::Result<()>
     where
         P: Send + 'a,
@@ -238,11 +244,13 @@ where
     /// Serves inside of this future until the server is closed and the last client has gone: protocols may borrow,
     /// and need not be `Send`.
     ///
-    /// Dropping the future drops the clients too.
-    ///
     /// # Errors
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already.
+    ///
+    /// # Dropping
+    ///
+    /// Dropping the future drops the clients too.
     pub async fn serve_local(self) -> io::Result<()> {
         self.start_serving()?;
         let executor = LocalExecutor::new();

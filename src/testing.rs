@@ -116,6 +116,10 @@ impl<P: StreamProtocol<Transport>> Memory<P> {
 }
 
 /// The other end of an in-memory connection.
+///
+/// # Dropping
+///
+/// Dropping it does nothing: the connection goes on as if the peer were silent.
 #[derive(Clone, Debug)]
 pub struct Peer(Arc<Pipe>);
 

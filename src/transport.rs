@@ -29,8 +29,8 @@ pub(crate) trait Handle: 'static {
 /// The handle of a two-way stream transport.
 ///
 /// It is cheap to clone, can be used from every thread, and never blocks: its methods post to the actor that owns the
-/// socket. What they ask for takes effect before the next callback; what can be read back is true at once. A handle
-/// does not keep the connection open, and every call on a transport that has ended is harmless.
+/// socket. What they ask for takes effect before the next callback; what can be read back is true at once. Every call on
+/// a transport that has ended is harmless.
 ///
 /// # Writing
 ///
@@ -38,6 +38,10 @@ pub(crate) trait Handle: 'static {
 /// once if nothing waits before it. Bytes that the system does not take wait in a buffer without limit: please stop
 /// when a write answers [`Written::Full`] or when `pause_writing` is called, and go on after `resume_writing` or
 /// [`drain`](Self::drain).
+///
+/// # Dropping
+///
+/// Dropping a handle does nothing: handles do not keep the connection open.
 ///
 /// # Examples
 ///

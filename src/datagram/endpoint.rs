@@ -149,6 +149,10 @@ impl<P: DatagramProtocol> DatagramEndpoint<P> {
     /// Runs the endpoint in the background: asyncio's pair of transport and protocol.
     ///
     /// It runs on the driver threads, see [`driver`](crate::driver), or on smol's global executor where there are none.
+    ///
+    /// # Panics
+    ///
+    /// If the endpoint has resolved already.
     pub fn spawn(self) -> (DatagramTransport, Running<P>)
     where
         P: Send + 'static,
@@ -158,6 +162,10 @@ impl<P: DatagramProtocol> DatagramEndpoint<P> {
     }
 
     /// Runs the endpoint on an executor of your own.
+    ///
+    /// # Panics
+    ///
+    /// If the endpoint has resolved already.
     pub fn spawn_on<'a>(self, executor: &Executor<'a>) -> (DatagramTransport, Running<P>)
     where
         P: Send + 'a,

@@ -18,8 +18,8 @@ use crate::state::limits::WriteLimits;
 /// The handle of a datagram endpoint.
 ///
 /// It is cheap to clone, can be used from every thread, and never blocks: its methods post to the actor that owns the
-/// socket. What they ask for takes effect before the next callback; what can be read back is true at once. A handle
-/// does not keep the endpoint open, and every call on one that has ended is harmless.
+/// socket. What they ask for takes effect before the next callback; what can be read back is true at once. Every call on
+/// an endpoint that has ended is harmless.
 ///
 /// # Sending
 ///
@@ -31,6 +31,10 @@ use crate::state::limits::WriteLimits;
 ///
 /// A datagram that cannot be sent, one that is too long for example, is dropped: `error_received` is called, and the
 /// others are not affected.
+///
+/// # Dropping
+///
+/// Dropping a handle does nothing: handles do not keep the endpoint open.
 #[derive(Clone)]
 pub struct DatagramTransport {
     mailbox: Arc<Mailbox<DatagramSide>>,

@@ -19,7 +19,9 @@ use crate::transport::{ReadTransport, WriteTransport};
 
 /// The handle of a child process: cheap to clone, usable from every thread, never blocking.
 ///
-/// It does not keep the child alive.
+/// # Dropping
+///
+/// Dropping a handle does nothing: handles do not keep the child alive.
 ///
 /// # Examples
 ///

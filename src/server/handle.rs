@@ -17,7 +17,11 @@ use crate::info::Addr;
 #[cfg(doc)]
 use crate::{server::Server, transport::Transport};
 
-/// Stops a server and its clients from elsewhere. It does not keep the server open.
+/// Stops a server and its clients from elsewhere: cheap to clone, usable from every thread.
+///
+/// # Dropping
+///
+/// Dropping a handle does nothing: handles do not keep the server open.
 #[derive(Clone)]
 pub struct ServerHandle {
     pub(super) shared: Arc<Shared>,

@@ -13,7 +13,7 @@ use crate::protocol::sealed::Stream;
 
 /// The handle of a read pipe, or the reading half of a [`Transport`].
 ///
-/// It has the methods of [`Transport`] that make sense for reading, with the same meaning.
+/// It has the methods of [`Transport`] that make sense for reading, with the same meaning. Dropping it does nothing.
 #[derive(Clone)]
 pub struct ReadTransport {
     mailbox: Arc<Mailbox>,
@@ -62,6 +62,10 @@ impl ReadTransport {
     /// # Errors
     ///
     /// The cause of the loss; an end by `close`, `abort` or end of file is `Ok`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
     pub async fn closed(&self) -> io::Result<()> {
         self.mailbox.closed().await
     }

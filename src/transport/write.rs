@@ -94,6 +94,10 @@ impl WriteTransport {
     /// # Errors
     ///
     /// The cause of the loss, or [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the transport has ended in good order.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
     pub async fn drain(&self) -> io::Result<()> {
         self.mailbox.drain().await
     }
@@ -124,6 +128,10 @@ impl WriteTransport {
     /// # Errors
     ///
     /// The cause of the loss; an end by `close` or `abort`, or of a reader that nothing waited for, is `Ok`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
     pub async fn closed(&self) -> io::Result<()> {
         self.mailbox.closed().await
     }
