@@ -129,7 +129,7 @@ fn plot(patient: &[usize], hasty: &[usize]) -> String {
     }
     svg +=
         "<text x=\"740\" y=\"315\" text-anchor=\"end\" class=\"small\">steps: the reader takes 4 KiB in each</text>\n";
-    svg += "<text x=\"190\" y=\"95\" class=\"small\">hasty</text>\n";
+    svg += "<text x=\"190\" y=\"74\" class=\"small\">hasty</text>\n";
     svg += "<text x=\"190\" y=\"205\" class=\"small\">patient</text>\n";
     svg + &curve("second", hasty) + &curve("first", patient) + "</svg>\n"
 }

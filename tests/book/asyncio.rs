@@ -26,6 +26,7 @@ for cls in classes + [asyncio.Server]:
 const MORE: &str = "create_connection create_server create_datagram_endpoint create_unix_connection create_unix_server \
     connect_accepted_socket connect_read_pipe connect_write_pipe subprocess_exec subprocess_shell sendfile start_tls \
     peername sockname socket compression cipher peercert sslcontext ssl_object pipe subprocess \
+    sock family proto flags ssl server_hostname server_side fallback stdin stdout stderr \
     happy_eyeballs_delay interleave all_errors ssl_handshake_timeout ssl_shutdown_timeout keep_alive cleanup_socket \
     close_clients abort_clients reuse_address reuse_port allow_broadcast backlog start_serving local_addr remote_addr \
     create_task call_later call_soon call_soon_threadsafe run_in_executor create_future add_signal_handler";
