@@ -1,11 +1,11 @@
 //! A client that asks a question, and what its connection leaves behind.
 
+// ANCHOR: client
 use std::io;
 use std::time::Duration;
 
 use smol_transports::{Protocol, Transport, create_connection};
 
-// ANCHOR: client
 #[derive(Default)]
 struct Client {
     answer: Vec<u8>,
@@ -30,8 +30,8 @@ impl Protocol for Client {
 }
 // ANCHOR_END: client
 
+// ANCHOR: answer
 impl Client {
-    // ANCHOR: answer
     fn into_answer(self) -> io::Result<String> {
         if let Some(exc) = self.exc {
             return Err(exc);
@@ -41,8 +41,8 @@ impl Client {
         }
         String::from_utf8(self.answer).map_err(io::Error::other)
     }
-    // ANCHOR_END: answer
 }
+// ANCHOR_END: answer
 
 // ANCHOR: ask
 async fn ask(address: &str) -> io::Result<String> {
@@ -54,7 +54,7 @@ async fn ask(address: &str) -> io::Result<String> {
 
 // ANCHOR: main
 pub fn main() -> io::Result<()> {
-    let address = super::arguments().next().unwrap_or_else(|| "127.0.0.1:8888".to_owned());
+    let address = std::env::args().nth(2).unwrap_or_else(|| "127.0.0.1:8888".to_owned());
     let answer = smol::block_on(ask(&address))?;
     print!("the server has answered: {answer}");
     Ok(())

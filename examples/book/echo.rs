@@ -1,5 +1,6 @@
 //! A TCP echo server.
 
+// ANCHOR: program
 use std::io;
 
 use smol_transports::{Protocol, Transport, create_server};
@@ -35,7 +36,7 @@ impl Protocol for Echo {
 
 // ANCHOR: main
 pub fn main() -> io::Result<()> {
-    let address = super::arguments().next().unwrap_or_else(|| "127.0.0.1:8888".to_owned());
+    let address = std::env::args().nth(2).unwrap_or_else(|| "127.0.0.1:8888".to_owned());
     smol::block_on(async {
         let server = create_server(|| Echo, address).await?;
         println!("serving on {}", server.local_addr()?);
@@ -43,6 +44,7 @@ pub fn main() -> io::Result<()> {
     })
 }
 // ANCHOR_END: main
+// ANCHOR_END: program
 
 #[cfg(test)]
 mod tests {

@@ -76,8 +76,3 @@ fn run(name: &str) -> io::Result<()> {
     let (_, program) = known.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such program"))?;
     program()
 }
-
-/// The arguments after the name of the program.
-fn arguments() -> impl Iterator<Item = String> {
-    std::env::args().skip(2)
-}

@@ -22,7 +22,7 @@ impl Protocol for Visit {
 
 // ANCHOR: main
 pub fn main() -> io::Result<()> {
-    let address = super::arguments().next().unwrap_or_else(|| "127.0.0.1:8888".to_owned());
+    let address = std::env::args().nth(2).unwrap_or_else(|| "127.0.0.1:8888".to_owned());
     let asked_to_stop = stop_signal()?;
     smol::block_on(async {
         let server = create_server(|| Visit, address).await?;

@@ -57,7 +57,7 @@ fn answer(line: &[u8]) -> String {
 // ANCHOR_END: protocol
 
 pub fn main() -> io::Result<()> {
-    let address = super::arguments().next().unwrap_or_else(|| "127.0.0.1:8888".to_owned());
+    let address = std::env::args().nth(2).unwrap_or_else(|| "127.0.0.1:8888".to_owned());
     smol::block_on(async {
         let server = create_server(Sum::default, address).close_timeout(std::time::Duration::from_secs(5)).await?;
         println!("serving on {}", server.local_addr()?);
