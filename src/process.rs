@@ -75,6 +75,33 @@ pub fn subprocess_exec<P: SubprocessProtocol>(protocol: P, command: impl IntoCom
 /// Runs a line of shell, by `sh -c`; [`subprocess_exec`] otherwise.
 ///
 /// The line is taken as it is: a caller who builds it from foreign text must quote that.
+///
+/// # Errors
+///
+/// What the system says when there is no `sh`. A command that the shell does not find is an exit with the code 127.
+///
+/// # Examples
+///
+/// ```
+/// use std::process::ExitStatus;
+/// use smol_transports::{SubprocessProtocol, SubprocessTransport, subprocess_shell};
+///
+/// #[derive(Default)]
+/// struct Exit(Option<i32>);
+///
+/// impl SubprocessProtocol for Exit {
+///     fn process_exited(&mut self, _: &SubprocessTransport, status: ExitStatus) {
+///         self.0 = status.code();
+///     }
+/// }
+///
+/// # smol::block_on(async {
+/// let exit = subprocess_shell(Exit::default(), "true && exit 3").await?.await;
+/// assert_eq!(exit.0, Some(3));
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub fn subprocess_shell<P: SubprocessProtocol>(protocol: P, line: impl AsRef<std::ffi::OsStr>) -> Spawn<P> {
     let mut command = Command::new("sh");
     command.arg("-c").arg(line);

@@ -23,6 +23,10 @@ use crate::transport::Transport;
 ///
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket or if it is listening.
 ///
+/// # Cancel safety
+///
+/// Dropping the future closes the socket; the protocol is dropped with it.
+///
 /// # Examples
 ///
 /// ```
@@ -55,11 +59,38 @@ pub fn connect_socket<P: StreamProtocol<Transport>>(protocol: P, socket: impl St
     ConnectSocket { protocol, socket: socket.into_stream_socket(), options: Options::default() }
 }
 
-/// Runs `protocol` on a stream socket that something else has accepted.
+/// Runs `protocol` on a stream socket that something else has accepted. Like [`connect_socket`] otherwise; the name tells
+/// the two sides apart.
 ///
 /// # Errors
 ///
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket or if it is listening.
+///
+/// # Examples
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use smol_transports::{Protocol, Transport, connect_accepted_socket};
+///
+/// struct Greet;
+///
+/// impl Protocol for Greet {
+///     fn connection_made(&mut self, transport: &Transport) {
+///         transport.write("welcome");
+///         transport.close();
+///     }
+/// }
+///
+/// # smol::block_on(async {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let (accepted, _) = listener.accept()?;
+/// connect_accepted_socket(Greet, accepted).await?.await;
+/// assert_eq!(std::io::read_to_string(client)?, "welcome");
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub fn connect_accepted_socket<P: StreamProtocol<Transport>>(
     protocol: P,
     socket: impl StreamSocket,
