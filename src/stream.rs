@@ -29,6 +29,10 @@ use crate::transport::Transport;
 ///
 /// None without TLS; it is a `Result` as for the other entry points.
 ///
+/// # Cancel safety
+///
+/// Dropping the future drops the stream and the protocol.
+///
 /// # Examples
 ///
 /// ```
