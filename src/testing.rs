@@ -210,7 +210,11 @@ impl Clock {
         Self(Arc::new(ManualClock::new()))
     }
 
-    /// Moves the time on.
+    /// Moves the time on, and wakes whoever waits for it.
+    ///
+    /// # Panics
+    ///
+    /// If an [`Instant`](std::time::Instant) cannot be that late.
     pub fn advance(&self, by: Duration) {
         self.0.advance(by);
     }

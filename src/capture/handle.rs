@@ -10,6 +10,10 @@ use crate::process::SubprocessTransport;
 use crate::transport::WriteTransport;
 
 /// Stops or signals a run, from every thread: cheap to clone, never blocking.
+///
+/// # Dropping
+///
+/// Dropping a handle does nothing: handles do not keep the run alive.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) transport: SubprocessTransport,

@@ -163,6 +163,10 @@ fn parse(signal: i32) -> Signal {
 }
 
 /// The child of a [`Script`], seen from its own side.
+///
+/// # Dropping
+///
+/// Dropping it does nothing: the script goes on.
 #[derive(Clone)]
 pub struct ScriptedChild {
     stage: Arc<Stage>,

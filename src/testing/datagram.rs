@@ -92,6 +92,10 @@ impl<P: DatagramProtocol> MemoryDatagram<P> {
 }
 
 /// The network around an in-memory datagram endpoint.
+///
+/// # Dropping
+///
+/// Dropping it does nothing: the endpoint goes on as if nobody sent.
 #[derive(Clone, Debug)]
 pub struct DatagramPeer(Arc<Post>);
 
