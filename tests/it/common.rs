@@ -1,21 +1,22 @@
 //! Helpers that every theme needs.
 
 use std::future::{Future, IntoFuture};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::future;
 use smol_transports::{Connection, StreamProtocol, StreamSocket, Transport, connect_socket};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::guard::watch;
+use crate::guard::{LIMIT, watch};
 
-/// Far more than any test needs; a test that takes so long hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one step may take; one that takes so long hangs.
+pub(crate) const PATIENCE: Duration = LIMIT;
 
 /// Any port of the loopback interface.
 pub(crate) const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
@@ -96,6 +97,18 @@ pub(crate) fn unix_pair() -> (UnixStream, UnixStream) {
     far.set_read_timeout(Some(PATIENCE)).unwrap();
     far.set_write_timeout(Some(PATIENCE)).unwrap();
     (near, far)
+}
+
+/// Leaves the file of a socket that nobody has any more. A child that another test is starting has a copy of the socket
+/// until it executes its program, so those are waited for.
+pub(crate) fn make_stale(path: &Path, kind: Type) {
+    let name = SockAddr::unix(path).unwrap();
+    Socket::new(Domain::UNIX, kind, None).unwrap().bind(&name).unwrap();
+    let probe = UnixDatagram::unbound().unwrap();
+    while !probe.connect(path).is_err_and(|err| err.kind() == ErrorKind::ConnectionRefused) {
+        std::thread::yield_now();
+    }
+    assert!(path.exists());
 }
 
 /// Makes the close of a socket a reset.

@@ -11,9 +11,10 @@ pub(crate) mod terminal;
 mod write;
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use smol_transports::connect_read_pipe;
 
@@ -40,9 +41,29 @@ fn duplicate(fd: impl AsFd) -> OwnedFd {
     fd.as_fd().try_clone_to_owned().expect("a descriptor")
 }
 
-/// Whether all that read the other end have gone.
-fn is_broken(mut writer: &File) -> bool {
-    writer.write(b"x").is_err_and(|err| err.kind() == ErrorKind::BrokenPipe)
+/// Whether nothing in this process reads the other end. A child that another test is starting has a copy of it until it
+/// executes its program, so those are waited for.
+fn is_broken(writer: &File) -> bool {
+    if is_held(writer) {
+        return false;
+    }
+    let mut broken = [PollFd::new(writer, PollFlags::empty())];
+    poll(&mut broken, None).is_ok_and(|_| broken[0].revents().contains(PollFlags::ERR))
+}
+
+/// Whether another descriptor of this process is an end of the pipe.
+#[cfg(target_os = "linux")]
+fn is_held(end: &File) -> bool {
+    let name = |entry: &str| std::fs::read_link(format!("/proc/self/fd/{entry}")).ok();
+    let pipe = name(&end.as_raw_fd().to_string()).expect("the name of a pipe");
+    let all = std::fs::read_dir("/proc/self/fd").expect("a list of descriptors");
+    let names = all.filter_map(|entry| name(entry.ok()?.file_name().to_str()?));
+    names.filter(|name| *name == pipe).count() > 1
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_held(_: &File) -> bool {
+    false
 }
 
 /// Reads to the end of file on a thread.

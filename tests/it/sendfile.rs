@@ -14,6 +14,8 @@ use futures_lite::future;
 use smol_transports::testing::{Clock, Memory, Peer, poll};
 use smol_transports::{Connection, Protocol, Transport, WriteLimits, Written, connect_socket};
 
+use crate::common::{PATIENCE, guard};
+
 /// Does nothing but remember its end.
 #[derive(Default)]
 struct Idle {
@@ -37,12 +39,7 @@ impl Protocol for Idle {
 }
 
 fn run<R>(test: impl Future<Output = io::Result<R>>) -> R {
-    crate::guard::watch();
-    let late = async {
-        Timer::after(Duration::from_secs(60)).await;
-        Err(ErrorKind::TimedOut.into())
-    };
-    smol::block_on(future::or(test, late)).expect("the test's own calls")
+    guard(test).expect("the test's own calls")
 }
 
 /// Bytes without a short period.
@@ -266,7 +263,7 @@ fn a_reader_that_does_not_read_holds_no_memory() {
         assert_eq!((transport.write_buffer_size(), transport.is_writing_paused()), (0, false));
         assert_eq!(transport.write([1; 1000]), Written::Queued);
         assert_eq!(transport.write([1; 1]), Written::Full);
-        far.set_read_timeout(Some(Duration::from_secs(10)))?;
+        far.set_read_timeout(Some(PATIENCE))?;
         let reading = smol::unblock(move || far.read_exact(&mut vec![0; 10_000_000]).map(|()| far));
         let far = connection.run_until(reading).await?;
         assert_eq!((transport.write_buffer_size(), connection.protocol().pauses), (1001, 1));

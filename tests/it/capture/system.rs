@@ -1,7 +1,7 @@
 //! What tools rely on, with processes of the system.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_lite::{StreamExt, future};
 use smol_transports::capture::{self, Captured, End, Keep, LongLines};
@@ -28,11 +28,9 @@ fn has_members(group: u32) -> bool {
 #[test]
 fn a_descendant_that_holds_a_pipe_holds_nothing_up() {
     run(async || {
-        let start = Instant::now();
-        let started = shell("sleep 60 & echo hi").start().unwrap();
+        let started = shell("sleep 1000 & echo hi").start().unwrap();
         let group = started.handle().pid();
         let captured = started.await.unwrap();
-        assert!(start.elapsed() < LONG);
         assert_eq!((captured.code(), captured.stdout().bytes()), (Some(0), &b"hi\n"[..]));
         assert_eq!(captured.held_pipes(), [Pipe::Stdout, Pipe::Stderr]);
         assert_eq!(captured.to_string(), "exit 0; pipe held: stdout, stderr");
@@ -44,7 +42,7 @@ fn a_descendant_that_holds_a_pipe_holds_nothing_up() {
 #[test]
 fn what_ignores_sigterm_dies_after_its_grace() {
     run(async || {
-        let line = "trap '' TERM; echo ready; sleep 60 & sleep 60; echo no";
+        let line = "trap '' TERM; echo ready; sleep 1000 & sleep 1000; echo no";
         let (sink, mut chunks) = capture::channel();
         let run = shell(line).grace(SECOND / 5).sink(sink).unchecked().start().unwrap();
         let handle = run.handle();
@@ -65,7 +63,7 @@ fn what_ignores_sigterm_dies_after_its_grace() {
 #[test]
 fn a_child_that_is_stopped_is_ended_by_its_grace() {
     run(async || {
-        let captured = shell("kill -STOP $$; sleep 60").limit(SECOND / 5).grace(LONG).unchecked().await.unwrap();
+        let captured = shell("kill -STOP $$; sleep 1000").limit(SECOND / 5).grace(LONG).unchecked().await.unwrap();
         assert_eq!((captured.end(), captured.was_killed()), (End::Limit, false));
     });
 }
@@ -75,10 +73,10 @@ fn a_child_that_is_stopped_is_ended_by_its_grace() {
 fn no_exit_leaves_anything_behind() {
     run(async || {
         let lines = [
-            "sleep 60 <&- >&- 2>&- & exit 0",
-            "sleep 60 & sleep 60 & exit 3",
-            "(trap '' TERM; while :; do sleep 60; done) & echo x; exec sleep 60",
-            "sleep 60 & kill -SEGV $$",
+            "sleep 1000 <&- >&- 2>&- & exit 0",
+            "sleep 1000 & sleep 1000 & exit 3",
+            "(trap '' TERM; while :; do sleep 1000; done) & echo x; exec sleep 1000",
+            "sleep 1000 & kill -SEGV $$",
         ];
         for line in lines {
             let run = shell(line).limit(SECOND / 2).grace(SECOND / 10).unchecked().start().unwrap();
@@ -93,7 +91,7 @@ fn no_exit_leaves_anything_behind() {
 fn a_panic_leaves_nothing_behind() {
     run(async || {
         let sink = |_: &capture::Chunk<'_>| panic!("a panic on purpose");
-        let run = shell("sleep 60 & echo x; sleep 60").sink(sink).start().unwrap();
+        let run = shell("sleep 1000 & echo x; sleep 1000").sink(sink).start().unwrap();
         let group = run.handle().pid();
         let task = smol::spawn(future::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run)));
         assert!(task.await.is_err());
@@ -123,7 +121,7 @@ fn merged_output_is_in_the_order_of_the_writes() {
 fn dropping_it_anywhere_leaves_nothing_behind() {
     run(async || {
         for polls in 0..40 {
-            let line = "sleep 60 & echo $$; read x; echo $x; sleep 0.01; sleep 60";
+            let line = "sleep 1000 & echo $$; read x; echo $x; sleep 0.01; sleep 1000";
             let mut run = shell(line).input("text\n").grace(SECOND / 10).start().unwrap();
             let group = run.handle().pid();
             let mut count = 0;
@@ -161,7 +159,7 @@ fn what_is_dropped_may_end_in_its_own_way() {
 #[test]
 fn what_left_the_group_is_left_alone() {
     run(async || {
-        let captured = shell("setsid sleep 60 >/dev/null 2>&1 <&- & sleep 0.1; echo $!").await.unwrap();
+        let captured = shell("setsid sleep 1000 >/dev/null 2>&1 <&- & sleep 0.1; echo $!").await.unwrap();
         let pid: i32 = captured.stdout().text().trim().parse().unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
@@ -171,7 +169,7 @@ fn what_left_the_group_is_left_alone() {
 #[test]
 fn survivors_can_be_left() {
     run(async || {
-        let captured = shell("sleep 60 >/dev/null 2>&1 & echo $!").leave_survivors().await.unwrap();
+        let captured = shell("sleep 1000 >/dev/null 2>&1 & echo $!").leave_survivors().await.unwrap();
         let pid: i32 = captured.stdout().text().trim().parse().unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         assert!(captured.held_pipes().is_empty());
@@ -184,7 +182,7 @@ fn survivors_can_be_left() {
 fn nothing_is_cut_that_was_written_before_the_exit() {
     run(async || {
         for _ in 0..20 {
-            let line = "sleep 60 & head -c 60000 /dev/zero; head -c 60000 /dev/zero >&2";
+            let line = "sleep 1000 & head -c 60000 /dev/zero; head -c 60000 /dev/zero >&2";
             let captured = shell(line).drain_limit(Duration::ZERO).await.unwrap();
             assert_eq!((captured.stdout().total(), captured.stderr().total()), (60_000, 60_000));
         }
@@ -229,7 +227,7 @@ fn it_runs_in_the_background_and_on_many_at_once() {
 #[test]
 fn a_run_without_pipes_ends_with_its_child() {
     run(async || {
-        let run = shell("sleep 60 & exit 5").stdout(Stdio::Null).stderr(Stdio::Null).unchecked().start().unwrap();
+        let run = shell("sleep 1000 & exit 5").stdout(Stdio::Null).stderr(Stdio::Null).unchecked().start().unwrap();
         let group = run.handle().pid();
         assert_eq!(run.await.unwrap().code(), Some(5));
         until(|| !has_members(group)).await;
@@ -239,7 +237,7 @@ fn a_run_without_pipes_ends_with_its_child() {
 #[test]
 fn a_handle_stops_it_from_another_thread() {
     run(async || {
-        let run = shell("echo x; sleep 60").unchecked().start().unwrap();
+        let run = shell("echo x; sleep 1000").unchecked().start().unwrap();
         let handle = run.handle();
         let stopper = std::thread::spawn(move || {
             handle.stop();

@@ -14,6 +14,7 @@ use smol_transports::{
 };
 
 use super::{Log, Seen};
+use crate::common::{PATIENCE, guard, make_stale};
 
 struct Echo;
 
@@ -35,12 +36,7 @@ fn after(count: usize) -> Log {
 }
 
 fn run<R>(test: impl Future<Output = io::Result<R>>) -> R {
-    crate::guard::watch();
-    let late = async {
-        Timer::after(Duration::from_secs(30)).await;
-        Err(ErrorKind::TimedOut.into())
-    };
-    smol::block_on(future::or(test, late)).expect("the test's own calls")
+    guard(test).expect("the test's own calls")
 }
 
 fn error_of<P: DatagramProtocol>(endpoint: CreateDatagramEndpoint<P>) -> io::Error {
@@ -49,7 +45,7 @@ fn error_of<P: DatagramProtocol>(endpoint: CreateDatagramEndpoint<P>) -> io::Err
 
 fn udp() -> io::Result<(UdpSocket, SocketAddr)> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     let addr = socket.local_addr()?;
     Ok((socket, addr))
 }
@@ -376,6 +372,7 @@ mod unix {
     use std::path::PathBuf;
 
     use smol_transports::{UnixAddr, WriteLimits};
+    use socket2::Type;
     use tempfile::TempDir;
 
     use super::*;
@@ -436,8 +433,7 @@ mod unix {
     fn stale_files_are_taken_over_and_living_ones_are_not() {
         let (_dir, ours, theirs) = place();
         run(async {
-            drop(UnixDatagram::bind(&ours)?);
-            assert!(ours.exists());
+            make_stale(&ours, Type::DGRAM);
             let endpoint = create_datagram_endpoint(Echo).local_path(&ours).await?;
             assert_eq!(error_of(create_datagram_endpoint(Echo).local_path(&ours)).kind(), ErrorKind::AddrInUse);
             assert!(ours.exists());
