@@ -164,14 +164,24 @@ impl<F> Server<F> {
             return Poll::Ready(None);
         }
         let offsets = if state.is_full() { 0..0 } else { 0..count };
+        let mut comes_back = false;
         for offset in offsets {
             let index = (self.next + offset) % count;
-            if let Poll::Ready(accepted) = state.listeners[index].poll_accept(cx) {
-                self.next = index + 1;
-                return Poll::Ready(Some(accepted));
+            match state.listeners[index].poll_accept(cx) {
+                Poll::Ready(Some(accepted)) => {
+                    self.next = index + 1;
+                    return Poll::Ready(Some(accepted));
+                }
+                Poll::Ready(None) => comes_back = true,
+                Poll::Pending => {}
             }
         }
-        state.waker = Some(cx.waker().clone());
+        let known = state.waker.replace(cx.waker().clone());
+        drop(state);
+        drop(known);
+        if comes_back {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 }

@@ -167,9 +167,11 @@ enum Side {
 impl Wakers {
     fn register(&self, side: Side, waker: &Waker) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut tasks[side as usize] {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
+        let slot = &mut tasks[side as usize];
+        if slot.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            let replaced = slot.replace(waker.clone());
+            drop(tasks);
+            drop(replaced);
         }
     }
 

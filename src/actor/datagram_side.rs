@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -105,7 +106,7 @@ impl DatagramSide {
 
     /// Queues a datagram, to be sent together with what else the callback sends. What goes over the high mark is tried
     /// at once, so that what the system takes never pauses the sender.
-    pub(crate) fn gather(&mut self, data: Chunk<'_>, to: Option<Addr>) {
+    pub(crate) fn gather(&mut self, data: &mut Chunk<'_>, to: Option<Addr>) {
         let fits = self.queue.size() + data.len() <= self.marks().limits().high_water();
         if self.burst >= BURST || (fits && self.queue.len() < GATHERED) {
             return self.push(data, to);
@@ -114,7 +115,7 @@ impl DatagramSide {
     }
 
     /// Sends a datagram at once, behind what waits already, and queues it if the system does not take it.
-    pub(crate) fn send(&mut self, data: Chunk<'_>, to: Option<Addr>) {
+    pub(crate) fn send(&mut self, data: &mut Chunk<'_>, to: Option<Addr>) {
         self.send_queued();
         let datagram = Outgoing { data: data.as_slice(), to: to.as_ref() };
         if !self.queue.is_empty() || self.try_send(&[datagram]) == 0 {
@@ -128,10 +129,10 @@ impl DatagramSide {
         matches!(self.route, Route::Open) && self.try_send(&[Outgoing { data, to }]) > 0
     }
 
-    fn push(&mut self, data: Chunk<'_>, to: Option<Addr>) {
+    fn push(&mut self, data: &mut Chunk<'_>, to: Option<Addr>) {
         let data = match data {
             Chunk::Borrowed(data) => Payload::Copied(Copied::new(data)),
-            Chunk::Shared(data) => Payload::Shared(data),
+            Chunk::Shared(data) => Payload::Shared(mem::take(data)),
         };
         self.queue.push(Datagram { data, to });
     }
@@ -189,6 +190,7 @@ impl SendSide for DatagramSide {
 
     /// Never fails: an error is one of a datagram, not of the endpoint.
     fn flush(&mut self) -> io::Result<()> {
+    type Spent = Bytes;
         self.send_queued();
         Ok(())
     }

@@ -5,8 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-
 use super::delivery::{Delivery, Messages, Payload, Receive, keep};
 use super::mailbox::{Mailbox, Sight, Stage, View};
 use super::send_side::SendSide;
@@ -67,6 +65,7 @@ impl SendSide for ProcessSide {
     type Outlet = Infallible;
 
     fn name(&self) -> &'static str {
+    type Spent = Infallible;
         "child"
     }
 
@@ -110,7 +109,7 @@ impl SendSide for ProcessSide {
         self.over = true;
     }
 
-    fn take_spent(&mut self) -> Vec<Bytes> {
+    fn take_spent(&mut self) -> Vec<Infallible> {
         Vec::new()
     }
 

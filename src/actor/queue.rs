@@ -92,9 +92,9 @@ impl<E: Waiting> Inlet<E> {
     pub(crate) fn has_room(&self, waker: &Waker) -> bool {
         let mut state = self.0.lock();
         let room = state.deaf || state.size < ROOM;
-        if !room {
-            state.actor = Some(waker.clone());
-        }
+        let known = if room { None } else { state.actor.replace(waker.clone()) };
+        drop(state);
+        drop(known);
         room
     }
 }
@@ -127,7 +127,9 @@ impl<E: Waiting> Stream for Events<E> {
             if state.ended {
                 return Poll::Ready(None);
             }
-            state.reader = Some(cx.waker().clone());
+            let known = state.reader.replace(cx.waker().clone());
+            drop(state);
+            drop(known);
             return Poll::Pending;
         };
         let actor = if state.size < ROOM { state.actor.take() } else { None };

@@ -2,8 +2,6 @@
 
 use std::io;
 
-use bytes::Bytes;
-
 use crate::state::lifecycle::Input;
 use crate::state::marks::Marks;
 
@@ -13,6 +11,8 @@ pub(crate) trait SendSide {
     type News;
     /// What keeps the descriptor open.
     type Outlet;
+    /// What waits and may run foreign code when it is dropped.
+    type Spent;
 
     /// The kind of transport, for those who read about it.
     fn name(&self) -> &'static str;
@@ -67,7 +67,7 @@ pub(crate) trait SendSide {
     fn clear(&mut self);
     fn take_outlet(&mut self) -> Option<Self::Outlet>;
     /// What has left, to be dropped without the lock.
-    fn take_spent(&mut self) -> Vec<Bytes>;
+    fn take_spent(&mut self) -> Vec<Self::Spent>;
 
     /// Pauses the writer if more waits than the high mark allows.
     fn latch(&mut self) {

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::send_side::SendSide;
 use super::watch::SendTimes;
@@ -16,7 +16,7 @@ use crate::state::kind::Kind;
 use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
 use crate::state::marks::{Mark, Marks};
-use crate::state::outbox::{Front, Outbox};
+use crate::state::outbox::{Front, Outbox, Work};
 use crate::stats;
 #[cfg(feature = "tls-custom")]
 use crate::tls::TlsJob;
@@ -117,7 +117,7 @@ impl WriteSide {
 
     /// Queues `data`, to be sent together with what else the callback writes. What goes over the high mark is tried at
     /// once, so that what the system takes never pauses the writer.
-    pub(crate) fn gather(&mut self, data: Chunk<'_>) -> io::Result<()> {
+    pub(crate) fn gather(&mut self, data: &mut Chunk<'_>) -> io::Result<()> {
         let waits = self.burst >= BURST || !self.is_direct();
         let is_large = data.len() >= LARGE && self.outbox.is_empty() && !self.blocked;
         if is_large && !waits {
@@ -131,18 +131,17 @@ impl WriteSide {
     }
 
     /// Sends `data` at once, behind what waits already, and queues what the system does not take.
-    pub(crate) fn send(&mut self, data: Chunk<'_>) -> io::Result<()> {
+    pub(crate) fn send(&mut self, data: &mut Chunk<'_>) -> io::Result<()> {
         self.flush()?;
         let sent = if self.outbox.is_empty() { self.try_send(&[IoSlice::new(data.as_slice())])? } else { 0 };
         if sent < data.len() {
-            self.queue(data.split_off(sent));
-        } else if let Chunk::Shared(data) = data {
-            self.outbox.spend(data);
+            data.advance(sent);
+            self.queue(data);
         }
         Ok(())
     }
 
-    fn queue(&mut self, data: Chunk<'_>) {
+    fn queue(&mut self, data: &mut Chunk<'_>) {
         match data {
             Chunk::Borrowed(data) => self.outbox.copy(data),
             Chunk::Shared(data) => self.outbox.share(data),
@@ -236,6 +235,7 @@ impl WriteSide {
 impl SendSide for WriteSide {
     type News = Mark;
     type Outlet = Arc<dyn Outlet>;
+    type Spent = Work<Job>;
 
     fn name(&self) -> &'static str {
         self.kind.name()
@@ -321,7 +321,7 @@ impl SendSide for WriteSide {
         self.outbox.clear();
     }
 
-    fn take_spent(&mut self) -> Vec<Bytes> {
+    fn take_spent(&mut self) -> Vec<Work<Job>> {
         self.outbox.take_spent()
     }
 
@@ -350,19 +350,11 @@ impl Chunk<'_> {
         }
     }
 
-    /// The bytes of the user, if they are.
-    pub(crate) fn share(&self) -> Option<Bytes> {
+    /// The first `count` bytes were sent.
+    fn advance(&mut self, count: usize) {
         match self {
-            Self::Borrowed(_) => None,
-            Self::Shared(data) => Some(data.clone()),
-        }
-    }
-
-    /// What follows the first `at` bytes.
-    fn split_off(self, at: usize) -> Self {
-        match self {
-            Self::Borrowed(data) => Self::Borrowed(&data[at..]),
-            Self::Shared(data) => Self::Shared(data.slice(at..)),
+            Self::Borrowed(data) => data.advance(count),
+            Self::Shared(data) => data.advance(count),
         }
     }
 }

@@ -108,7 +108,10 @@ impl Requests {
     /// What was asked for since the last call; `waker` is told of the next request.
     pub(super) fn take(&self, waker: &Waker) -> (bool, bool) {
         let mut asked = self.lock();
-        asked.waker = Some(waker.clone());
-        (std::mem::take(&mut asked.stop), std::mem::take(&mut asked.kill))
+        let known = asked.waker.replace(waker.clone());
+        let taken = (std::mem::take(&mut asked.stop), std::mem::take(&mut asked.kill));
+        drop(asked);
+        drop(known);
+        taken
     }
 }

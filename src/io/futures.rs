@@ -90,9 +90,10 @@ struct Bell {
 impl Bell {
     fn connect(&self, waker: &Waker) {
         let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *known {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
+        if known.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            let replaced = known.replace(waker.clone());
+            drop(known);
+            drop(replaced);
         }
     }
 }

@@ -112,9 +112,9 @@ impl Arrivals {
     pub(crate) fn next(&self, waker: &Waker) -> Option<Arrived> {
         let mut done = self.done.lock();
         let arrived = done.0.pop_front();
-        if arrived.is_none() {
-            done.1 = Some(waker.clone());
-        }
+        let known = if arrived.is_none() { done.1.replace(waker.clone()) } else { None };
+        drop(done);
+        drop(known);
         arrived
     }
 }

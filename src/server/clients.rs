@@ -217,23 +217,25 @@ impl Place {
 
     /// The handshake is over, and `connection_made` follows.
     pub(crate) fn end_handshake(&self) {
-        if let Some(client) = self.shared.lock().clients.get_mut(self.key) {
+        let before = self.shared.lock().clients.get_mut(self.key).map(|client| {
             // It may have been dismissed at the last moment.
             let asked = matches!(client, Client::Unwanted).then_some(Farewell::Abort);
-            *client = Client::Coming(asked);
-        }
+            std::mem::replace(client, Client::Coming(asked))
+        });
+        drop(before);
     }
 
     /// Whether the client was dismissed; else `waker` is told when it is.
     pub(crate) fn is_unwanted(&self, waker: &Waker) -> bool {
-        match self.shared.lock().clients.get_mut(self.key) {
-            Some(Client::Unwanted) => true,
-            Some(Client::Handshaking(known)) => {
-                *known = Some(waker.clone());
-                false
-            }
-            _ => false,
-        }
+        let mut state = self.shared.lock();
+        let (is_unwanted, known) = match state.clients.get_mut(self.key) {
+            Some(Client::Unwanted) => (true, None),
+            Some(Client::Handshaking(known)) => (false, known.replace(waker.clone())),
+            _ => (false, None),
+        };
+        drop(state);
+        drop(known);
+        is_unwanted
     }
 
     fn set(&self, client: Client) {

@@ -116,8 +116,9 @@ impl Listener {
         self.addr.as_ref()
     }
 
-    /// The next client, or an error to report. Errors never end it.
-    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Accepted> {
+    /// The next client, or an error to report. Errors never end it. None when it is the turn of others: whoever polls
+    /// comes back by itself.
+    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Accepted>> {
         for _ in 0..SKIPS {
             if let Some(timer) = &mut self.timer {
                 ready!(Pin::new(timer).poll(cx));
@@ -126,17 +127,16 @@ impl Listener {
             match ready!(self.poll_once(cx)) {
                 Ok(accepted) => {
                     self.pause = FIRST_PAUSE;
-                    return Poll::Ready(Ok(accepted));
+                    return Poll::Ready(Some(Ok(accepted)));
                 }
                 Err(err) => {
                     if let Some(report) = self.judge(err) {
-                        return Poll::Ready(Err(report));
+                        return Poll::Ready(Some(Err(report)));
                     }
                 }
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(None)
     }
 
     fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<Accepted> {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::mem;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -13,7 +14,7 @@ const SHARE: usize = 4 * 1024;
 
 /// One piece of work. Only bytes count against the marks.
 #[derive(Debug)]
-enum Work<J> {
+pub(crate) enum Work<J> {
     Copied(Copied),
     Shared(Bytes),
     Eof,
@@ -50,8 +51,8 @@ pub(crate) struct Outbox<J> {
 #[derive(Debug)]
 struct More<J> {
     rest: VecDeque<Work<J>>,
-    /// Shared bytes that have left. Dropping them may run foreign code, which is not for whoever holds a lock.
-    spent: Vec<Bytes>,
+    /// Shared bytes and jobs that have left. Dropping them may run foreign code, which is not for whoever holds a lock.
+    spent: Vec<Work<J>>,
 }
 
 impl<J> Default for More<J> {
@@ -114,13 +115,13 @@ impl<J> Outbox<J> {
         }
     }
 
-    /// Queues `data` itself, or a copy where that is cheaper.
-    pub(crate) fn share(&mut self, data: Bytes) {
+    /// Queues `data` itself, or a copy where that is cheaper: then it stays with the caller.
+    pub(crate) fn share(&mut self, data: &mut Bytes) {
         if data.len() < SHARE {
-            return self.copy(&data);
+            return self.copy(data);
         }
         self.size += data.len();
-        self.push(Work::Shared(data));
+        self.push(Work::Shared(mem::take(data)));
     }
 
     /// Queues the end of file.
@@ -182,15 +183,10 @@ impl<J> Outbox<J> {
         self.marks.sent(self.size);
     }
 
-    /// Shared bytes have left without having been queued.
-    pub(crate) fn spend(&mut self, bytes: Bytes) {
-        self.more.get_or_insert_default().spent.push(bytes);
-    }
-
     /// What has left, to be dropped.
-    pub(crate) fn take_spent(&mut self) -> Vec<Bytes> {
+    pub(crate) fn take_spent(&mut self) -> Vec<Work<J>> {
         let Some(more) = &mut self.more else { return Vec::new() };
-        let spent = std::mem::take(&mut more.spent);
+        let spent = mem::take(&mut more.spent);
         if more.rest.is_empty() {
             self.more = None;
         }
@@ -200,8 +196,8 @@ impl<J> Outbox<J> {
     /// The piece of work at the front is done.
     pub(crate) fn done(&mut self) {
         let next = self.more.as_mut().and_then(|more| more.rest.pop_front());
-        if let Some(Work::Shared(bytes)) = std::mem::replace(&mut self.first, next) {
-            self.spend(bytes);
+        if let Some(work @ (Work::Shared(_) | Work::Job(_))) = mem::replace(&mut self.first, next) {
+            self.more.get_or_insert_default().spent.push(work);
         }
         if self.more.as_ref().is_some_and(|more| more.rest.is_empty() && more.spent.is_empty()) {
             self.more = None;

@@ -1,18 +1,21 @@
 //! Dropping things at every point: descriptors are closed, connection_lost comes once.
 
 use std::future::{Future, IntoFuture};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
+use bytes::Bytes;
 use futures_lite::future;
-use smol_transports::testing::{Memory, poll};
+use smol_transports::testing::{Memory, Peer, poll};
 use smol_transports::{Protocol, Transport, connect_socket, create_connection, create_server};
 
 use crate::common::{ANY, Silent, client, connected, descriptors, guard, isolated, read_all, refusing, tcp_pair};
+use crate::guard::watch;
 use crate::recorder::{Call, Log, Recorder};
 
 #[test]
@@ -69,9 +72,9 @@ fn a_connection_that_failed_tells_the_cause_when_it_is_dropped() {
     let log = Log::default();
     guard(async {
         let connection = connect_socket(Recorder::new(&log), near).await.unwrap();
-        connection.transport().fail(std::io::ErrorKind::InvalidData.into());
+        connection.transport().fail(ErrorKind::InvalidData.into());
     });
-    assert_eq!(log.end(), Some(std::io::ErrorKind::InvalidData));
+    assert_eq!(log.end(), Some(ErrorKind::InvalidData));
 }
 
 #[test]
@@ -238,6 +241,93 @@ fn a_protocol_lives_no_longer_than_its_connection() {
     assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1));
     transport.set_protocol(Held(second.clone()));
     assert_eq!(Arc::strong_count(&second), 1, "a lost transport keeps nothing");
+}
+
+/// Bytes whose owner asks their transport something when it drops them.
+struct Owner {
+    bytes: Vec<u8>,
+    transport: Transport,
+    dropped: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = self.transport.write_buffer_size();
+        self.dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Writes bytes of each size in that state: all are dropped by the end.
+fn write_owned(state: impl Fn(&Transport, &Peer)) {
+    watch();
+    for size in [0, 10, 10_000] {
+        let (connection, peer) = Memory::new(Held(Arc::new(()))).connect();
+        let transport = connection.transport().clone();
+        state(&transport, &peer);
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let owner = Owner { bytes: vec![1; size], transport: transport.clone(), dropped: dropped.clone() };
+        transport.write_bytes(Bytes::from_owner(owner));
+        drop(connection);
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[test]
+fn the_owner_of_bytes_may_use_the_transport_when_they_were_sent_or_copied() {
+    write_owned(|_, _| {});
+    write_owned(|_, peer| peer.set_room(0));
+    write_owned(|_, peer| peer.set_room(5));
+}
+
+#[test]
+fn the_owner_of_bytes_may_use_the_transport_when_they_are_refused() {
+    write_owned(|transport, _| transport.abort());
+    write_owned(|transport, _| transport.write_eof().unwrap());
+    write_owned(|_, peer| peer.break_writing(ErrorKind::ConnectionReset.into()));
+}
+
+#[test]
+fn the_owner_of_bytes_may_use_the_transport_in_a_callback() {
+    watch();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let seen = dropped.clone();
+    let recorder = Recorder::new(&Log::default()).on_data(move |transport, _| {
+        for size in [10, 40_000] {
+            let owner = Owner { bytes: vec![1; size], transport: transport.clone(), dropped: dropped.clone() };
+            transport.write_bytes(Bytes::from_owner(owner));
+        }
+    });
+    let (mut connection, peer) = Memory::new(recorder).connect();
+    peer.feed(b"x");
+    assert!(poll(&mut connection).is_pending());
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_task_may_use_the_transport_when_it_is_dropped_with_its_waker() {
+    struct Task(Transport);
+    impl std::task::Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Task {
+        fn drop(&mut self) {
+            self.0.pause_reading();
+        }
+    }
+    watch();
+    let (mut connection, _peer) = Memory::new(Held(Arc::new(()))).connect();
+    let transport = connection.transport().clone();
+    let waker = Waker::from(Arc::new(Task(transport.clone())));
+    assert!(pin!(&mut connection).poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    assert!(pin!(&mut connection).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(!transport.is_reading());
 }
 
 #[test]

@@ -12,10 +12,8 @@ use crate::message::Written;
 
 /// For the handles of datagram endpoints.
 impl Mailbox<DatagramSide> {
-    pub(crate) fn send(&self, data: Chunk<'_>, to: Option<Addr>) -> Written {
-        // What is not taken over must not be dropped under the lock.
-        let _held = data.share();
-        self.post(|inner| inner.send(data, to))
+    pub(crate) fn send(&self, mut data: Chunk<'_>, to: Option<Addr>) -> Written {
+        self.post(|inner| inner.send(&mut data, to))
     }
 
     pub(crate) fn datagram_outlet(&self) -> Option<Arc<dyn DatagramOutlet>> {
@@ -23,8 +21,9 @@ impl Mailbox<DatagramSide> {
     }
 }
 
+/// What is not taken over stays with the caller, who drops it without the lock.
 impl Inner<DatagramSide> {
-    fn send(&mut self, data: Chunk<'_>, to: Option<Addr>) -> Written {
+    fn send(&mut self, data: &mut Chunk<'_>, to: Option<Addr>) -> Written {
         let to = match self.write.resolve(to) {
             Ok(to) => to,
             Err(misuse) => return Written::Refused(misuse),

@@ -70,10 +70,8 @@ impl<W: SendSide> Mailbox<W> {
             // The first round looks at everything.
             inner.dirty = false;
             inner.write.forgive();
-            if inner.waker.is_none() || !sight.is_known(waker) {
-                inner.waker = Some(waker.clone());
-                sight.waker = Some(waker.clone());
-            }
+            let is_needed = inner.waker.is_none() || !sight.is_known(waker);
+            let replaced = is_needed.then(|| [inner.waker.replace(waker.clone()), sight.waker.replace(waker.clone())]);
             sight.view = self.see(&mut inner);
         }
     }
@@ -204,7 +202,8 @@ impl<W: SendSide> Mailbox<W> {
 
     /// Saying goodbye has failed: that is the cause of the loss then.
     pub(crate) fn blame(&self, exc: io::Error) {
-        self.lock().cause.get_or_insert_with(|| Cause::new(exc));
+        let cause = Cause::new(exc);
+        self.lock().cause.get_or_insert_with(|| cause.clone());
     }
 
     /// Tells all who wait that the end has come.

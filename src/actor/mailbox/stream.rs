@@ -19,8 +19,8 @@ use crate::{io::tls::Shared, tls::Tls};
 
 /// For the handles of byte streams.
 impl Mailbox {
-    pub(crate) fn write(&self, data: Chunk<'_>) -> Written {
-        self.post(|inner| inner.write(data))
+    pub(crate) fn write(&self, mut data: Chunk<'_>) -> Written {
+        self.post(|inner| inner.write(&mut data))
     }
 
     pub(crate) fn write_eof(&self) -> io::Result<()> {
@@ -33,7 +33,8 @@ impl Mailbox {
 
     /// Queues other work in its order.
     pub(crate) fn queue(&self, job: Job) -> io::Result<()> {
-        self.post(|inner| inner.queue(job))
+        let mut job = Some(job);
+        self.post(|inner| inner.queue(&mut job))
     }
 
     /// Whether no more data will be delivered, because the peer has finished or an end is due.
@@ -59,7 +60,8 @@ impl Mailbox {
 #[cfg(feature = "tls-custom")]
 impl Mailbox {
     pub(crate) fn start_tls(&self, job: Job) -> io::Result<()> {
-        self.post(|inner| inner.queue_upgrade(job))
+        let mut job = Some(job);
+        self.post(|inner| inner.queue_upgrade(&mut job))
     }
 
     /// The upgrade that is due and has not begun, and the outlet that it is put over.
@@ -135,8 +137,9 @@ impl Mailbox {
     }
 }
 
+/// What is not taken over stays with the caller, who drops it without the lock.
 impl Inner<WriteSide> {
-    fn write(&mut self, data: Chunk<'_>) -> Written {
+    fn write(&mut self, data: &mut Chunk<'_>) -> Written {
         if self.write.outbox.is_finished() {
             return Written::Refused(Misuse::WriteAfterEof);
         }
@@ -167,9 +170,9 @@ impl Inner<WriteSide> {
         }
     }
 
-    fn queue(&mut self, job: Job) -> io::Result<()> {
+    fn queue(&mut self, job: &mut Option<Job>) -> io::Result<()> {
         self.check_queue()?;
-        self.write.outbox.job(job);
+        job.take().into_iter().for_each(|job| self.write.outbox.job(job));
         Ok(())
     }
 
@@ -185,9 +188,9 @@ impl Inner<WriteSide> {
     }
 
     #[cfg(feature = "tls-custom")]
-    fn queue_upgrade(&mut self, job: Job) -> io::Result<()> {
+    fn queue_upgrade(&mut self, job: &mut Option<Job>) -> io::Result<()> {
         self.check_queue()?;
-        self.write.queue_upgrade(job);
+        job.take().into_iter().for_each(|job| self.write.queue_upgrade(job));
         // Reading must stop.
         self.dirty = true;
         Ok(())

@@ -143,7 +143,7 @@ impl Pair {
             }
             Op::Share(data) if !self.model.finished => {
                 self.model.push(&data);
-                self.real.share(data.into());
+                self.real.share(&mut data.into());
             }
             Op::Copy(_) | Op::Share(_) => {}
             Op::Latch => {
