@@ -255,7 +255,7 @@ impl Transport {
     /// dropped at the loss, or when it is replaced itself.
     pub fn set_protocol(&self, protocol: impl StreamProtocol<Self> + Send + 'static) {
         let protocol: Box<dyn Stream<Self> + Send> = Box::new(protocol);
-        self.mailbox.renew(Box::new(protocol), 0);
+        self.mailbox.renew(Box::new(protocol));
     }
 
     /// Posts a command: the message form of the methods above.

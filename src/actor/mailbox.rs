@@ -210,20 +210,20 @@ impl<W: SendSide> Mailbox<W> {
         self.lock().write.forget();
     }
 
-    /// Hands the next protocol to the actor. What has come up by now is told to those before it; `elsewhere` counts what
-    /// other mailboxes have to tell.
-    pub(crate) fn renew(&self, parcel: Parcel, elsewhere: usize) {
-        let unused = {
-            let mut inner = self.lock();
-            if inner.lifecycle.state() == State::Lost {
-                Some(parcel)
-            } else {
-                self.flags.fetch_or(CHANGED, Ordering::AcqRel);
-                let untold = inner.write.untold() + elsewhere;
-                inner.succession.push(parcel, untold)
-            }
-        };
+    /// Hands the next protocol to the actor. What has come up by now is told to those before it.
+    pub(crate) fn renew(&self, parcel: Parcel) {
+        let unused = self.inherit(&mut self.lock(), parcel, 0);
         drop(unused);
+    }
+
+    /// The same under the lock; `elsewhere` counts what other mailboxes have to tell. What comes back is not needed.
+    fn inherit(&self, inner: &mut Inner<W>, parcel: Parcel, elsewhere: usize) -> Option<Parcel> {
+        if inner.lifecycle.state() == State::Lost {
+            return Some(parcel);
+        }
+        self.flags.fetch_or(CHANGED, Ordering::AcqRel);
+        let untold = inner.write.untold() + elsewhere;
+        inner.succession.push(parcel, untold)
     }
 
     /// How much has come up that is not told yet.

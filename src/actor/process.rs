@@ -50,13 +50,15 @@ impl Messages for Processes {
 pub(crate) struct ProcessSide {
     marks: Marks,
     over: bool,
+    /// How often a pipe has told a pause.
+    pub(crate) told: usize,
     /// The child has exited and its pipes have ended before anybody closed it.
     pub(crate) by_itself: bool,
 }
 
 impl ProcessSide {
     pub(crate) fn new() -> Self {
-        Self { marks: Marks::new(WriteLimits::default(), false), over: false, by_itself: false }
+        Self { marks: Marks::new(WriteLimits::default(), false), over: false, told: 0, by_itself: false }
     }
 }
 

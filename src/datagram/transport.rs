@@ -206,7 +206,7 @@ impl DatagramTransport {
     /// protocol is dropped at the loss, or when it is replaced itself.
     pub fn set_protocol(&self, protocol: impl DatagramProtocol + Send + 'static) {
         let protocol: Box<dyn DatagramProtocol + Send> = Box::new(protocol);
-        self.mailbox.renew(Box::new(protocol), 0);
+        self.mailbox.renew(Box::new(protocol));
     }
 
     /// Posts a command: the message form of the methods above.

@@ -240,8 +240,8 @@ impl SubprocessTransport {
     /// The protocol that the [`Subprocess`] was made with stays with it and is what it resolves to.
     pub fn set_protocol(&self, protocol: impl SubprocessProtocol + Send + 'static) {
         let protocol: Box<dyn SubprocessProtocol + Send> = Box::new(protocol);
-        let untold = self.stdin().map_or(0, |stdin| stdin.mailbox().untold());
-        self.shared.mailbox.renew(Box::new(protocol), untold);
+        let untold = || self.stdin().map_or(0, |stdin| stdin.mailbox().untold());
+        self.shared.mailbox.renew_counting(Box::new(protocol), untold);
     }
 }
 

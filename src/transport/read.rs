@@ -105,7 +105,7 @@ impl ReadTransport {
     /// [`Transport::set_protocol`]
     pub fn set_protocol(&self, protocol: impl StreamProtocol<Self> + Send + 'static) {
         let protocol: Box<dyn Stream<Self> + Send> = Box::new(protocol);
-        self.mailbox.renew(Box::new(protocol), 0);
+        self.mailbox.renew(Box::new(protocol));
     }
 }
 
