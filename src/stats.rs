@@ -188,6 +188,11 @@ impl Drop for Alive {
 pub(crate) struct Buffered(usize);
 
 impl Buffered {
+    #[cfg(all(test, not(any(model = "loom", model = "shuttle"))))]
+    pub(crate) const fn bytes(&self) -> usize {
+        self.0
+    }
+
     /// The buffer holds `size` bytes now.
     pub(crate) fn set(&mut self, size: usize) {
         if size != self.0 {

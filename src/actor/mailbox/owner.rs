@@ -73,6 +73,9 @@ impl<W: SendSide> Mailbox<W> {
             let is_needed = inner.waker.is_none() || !sight.is_known(waker);
             let replaced = is_needed.then(|| [inner.waker.replace(waker.clone()), sight.waker.replace(waker.clone())]);
             sight.view = self.see(&mut inner);
+            drop(inner);
+            // It may be the last of its task, which is dropped with it.
+            drop(replaced);
         }
     }
 
@@ -90,6 +93,8 @@ impl<W: SendSide> Mailbox<W> {
         inner.dirty = false;
         *view = self.see(&mut inner);
         if rests {
+            // A handle may have queued something since the last settling.
+            inner.count_buffered();
             self.flags.fetch_and(!POLLED, Ordering::AcqRel);
         }
         rests
@@ -233,5 +238,30 @@ impl<W: SendSide> Inner<W> {
             has_backlog,
             is_quiet: is_live && !self.dirty && !has_news && !has_backlog && self.write.is_direct(),
         }
+    }
+}
+
+#[cfg(all(test, not(any(model = "loom", model = "shuttle"))))]
+mod tests {
+    use super::*;
+    use crate::actor::write_side::{Chunk, WriteSide};
+    use crate::info::ExtraInfo;
+    use crate::io::memory;
+    use crate::state::kind::Kind;
+    use crate::state::limits::WriteLimits;
+
+    #[test]
+    fn what_a_handle_queues_before_the_actor_rests_is_counted() {
+        let ((_endpoint, outlet), pipe) = memory::halves();
+        pipe.set_room(0);
+        let write = WriteSide::new(Kind::default(), WriteLimits::default(), outlet);
+        let mailbox = Mailbox::new(write, ExtraInfo::default());
+        assert!(mailbox.admit(Input::ConnectionMade));
+        mailbox.write(Chunk::Borrowed(b"sent in vain"));
+        let (_, mut view) = mailbox.settle();
+        mailbox.write(Chunk::Borrowed(b"queued"));
+        while !mailbox.park(&mut view) {}
+        let inner = mailbox.lock();
+        assert_eq!(inner.buffered.bytes(), inner.write.size());
     }
 }
