@@ -193,16 +193,19 @@ impl Delivery<'_> {
         self.receive.takes_buffers()
     }
 
-    /// The buffer to receive into.
-    pub(crate) fn buffer(&mut self, size_hint: usize) -> io::Result<&mut [u8]> {
+    /// The buffer to receive into; none if asking for it has panicked.
+    pub(crate) fn buffer(&mut self, size_hint: usize) -> io::Result<Option<&mut [u8]>> {
         let receive = &mut *self.receive;
-        match guarded(move || receive.buffer(size_hint)) {
+        match guarded(|| self.mailbox.trace().within(move || receive.buffer(size_hint))) {
             Ok([]) => {
                 let text = "get_buffer returned an empty buffer";
                 Err(io::Error::new(io::ErrorKind::InvalidInput, text))
             }
-            Ok(buffer) => Ok(buffer),
-            Err(payload) => Err(keep(self.payload, payload)),
+            Ok(buffer) => Ok(Some(buffer)),
+            Err(payload) => {
+                self.mailbox.panicked(keep(self.payload, payload));
+                Ok(None)
+            }
         }
     }
 }

@@ -56,7 +56,7 @@ fn receive(cx: &mut Context<'_>, endpoint: &mut dyn Endpoint, delivery: &mut Del
         let budget = if delivery.view.has_backlog { SMALL } else { SIZE };
         return Ok(endpoint.poll_recv(cx, budget, &mut |data| delivery.data(data))?);
     }
-    let buffer = delivery.buffer(SIZE)?;
+    let Some(buffer) = delivery.buffer(SIZE)? else { return Ok(Poll::Pending) };
     match endpoint.poll_recv_into(cx, buffer)? {
         Poll::Pending => Ok(Poll::Pending),
         Poll::Ready(0) => Ok(Poll::Ready(Recv::Eof)),

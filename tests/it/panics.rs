@@ -178,6 +178,42 @@ fn a_buffered_protocol_panics_the_same_way_everywhere() {
     }
 }
 
+/// Pauses itself and panics where it should lend a buffer.
+#[derive(Clone, Default)]
+struct Overfull {
+    transport: Option<Transport>,
+    paused: Arc<AtomicUsize>,
+}
+
+impl BufferedProtocol for Overfull {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.transport = Some(transport.clone());
+    }
+
+    fn get_buffer(&mut self, _: usize) -> &mut [u8] {
+        self.transport.take().expect("asked once").write(b"too much");
+        resume_unwind(Box::new(PAYLOAD));
+    }
+
+    fn buffer_updated(&mut self, _: &Transport, _: usize) {}
+
+    fn pause_writing(&mut self, _: &Transport) {
+        self.paused.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_pause_is_not_told_after_a_panic_in_get_buffer() {
+    let protocol = Overfull::default();
+    let memory = Memory::new(Buffered(protocol.clone())).room(0).write_limits(WriteLimits::high(0));
+    let (mut connection, peer) = memory.connect();
+    peer.feed(b"data");
+    let result = catch_unwind(AssertUnwindSafe(|| poll(&mut connection).is_ready()));
+    assert_eq!(payload(result), PAYLOAD);
+    assert_eq!(protocol.paused.load(Ordering::SeqCst), 0);
+    assert!(peer.is_closed());
+}
+
 #[test]
 fn a_panic_in_connection_made_still_gives_a_connection() {
     let (near, far) = tcp_pair();
