@@ -242,7 +242,8 @@ pub trait DatagramProtocol {
     fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], addr: &Addr) {}
 
     /// A datagram could not be sent and was dropped, or the system has reported that an earlier one did not arrive, or
-    /// one could not be received. Comes as soon as the callback that has sent it returns.
+    /// one could not be received. Comes as soon as the callback that has sent it returns. While 65,536 errors wait to be
+    /// told no more of them are kept.
     fn error_received(&mut self, transport: &DatagramTransport, exc: io::Error) {}
 
     /// More bytes wait to be sent than the high mark allows: please stop sending.

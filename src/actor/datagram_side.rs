@@ -32,6 +32,9 @@ const GATHERED: usize = 256;
 /// Bytes that one callback may send directly. A sender that never yields is paused behind them.
 const BURST: usize = 8 * 1024 * 1024;
 
+/// Errors that wait to be told. A sender that never yields does not hear of more.
+const ERRORS: usize = 64 * 1024;
+
 /// Where datagrams may go.
 #[derive(Debug)]
 pub(crate) enum Route {
@@ -87,12 +90,14 @@ pub(crate) struct DatagramSide {
     burst: usize,
     /// Not yet told.
     errors: VecDeque<io::Error>,
+    /// Errors that come from now on are not told either.
+    forgotten: bool,
 }
 
 impl DatagramSide {
     pub(crate) fn new(route: Route, limits: WriteLimits, outlet: Arc<dyn DatagramOutlet>) -> Self {
         let queue = Datagrams::new(Marks::new(limits, false));
-        Self { queue, route, outlet: Some(outlet), blocked: false, burst: 0, errors: VecDeque::new() }
+        Self { queue, route, outlet: Some(outlet), blocked: false, burst: 0, errors: VecDeque::new(), forgotten: false }
     }
 
     pub(crate) const fn outlet(&self) -> Option<&Arc<dyn DatagramOutlet>> {
@@ -173,7 +178,9 @@ impl DatagramSide {
                 0
             }
             Err(exc) => {
-                self.errors.push_back(exc);
+                if !self.forgotten && self.errors.len() < ERRORS {
+                    self.errors.push_back(exc);
+                }
                 1
             }
         }
@@ -183,6 +190,7 @@ impl DatagramSide {
 impl SendSide for DatagramSide {
     type News = News;
     type Outlet = Arc<dyn DatagramOutlet>;
+    type Spent = Bytes;
 
     fn name(&self) -> &'static str {
         "datagrams"
@@ -190,7 +198,6 @@ impl SendSide for DatagramSide {
 
     /// Never fails: an error is one of a datagram, not of the endpoint.
     fn flush(&mut self) -> io::Result<()> {
-    type Spent = Bytes;
         self.send_queued();
         Ok(())
     }
@@ -237,6 +244,7 @@ impl SendSide for DatagramSide {
     fn forget(&mut self) {
         self.marks_mut().forget();
         self.errors = VecDeque::new();
+        self.forgotten = true;
     }
 
     fn forgive(&mut self) {
@@ -254,5 +262,33 @@ impl SendSide for DatagramSide {
 
     fn take_outlet(&mut self) -> Option<Arc<dyn DatagramOutlet>> {
         self.outlet.take()
+    }
+}
+
+#[cfg(all(test, not(any(model = "loom", model = "shuttle"))))]
+mod tests {
+    use super::*;
+    use crate::io::datagram::memory;
+
+    #[test]
+    fn an_error_of_a_datagram_that_is_sent_after_a_panic_is_not_told() {
+        let ((_source, outlet), post) = memory::halves();
+        let mut side = DatagramSide::new(Route::Open, WriteLimits::default(), outlet);
+        side.clear();
+        side.forget();
+        post.fail_sending(io::ErrorKind::ConnectionRefused.into());
+        side.send_late(b"late", None);
+        assert!(!side.has_news());
+    }
+
+    #[test]
+    fn errors_that_nobody_takes_do_not_fill_the_memory() {
+        let ((_source, outlet), post) = memory::halves();
+        let mut side = DatagramSide::new(Route::Open, WriteLimits::default(), outlet);
+        for _ in 0..ERRORS + 10 {
+            post.fail_sending(io::ErrorKind::ConnectionRefused.into());
+            side.send(&mut Chunk::Borrowed(b"refused"), None);
+        }
+        assert_eq!(side.untold(), ERRORS);
     }
 }
