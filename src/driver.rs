@@ -1,10 +1,10 @@
 //! Threads that block in their own edge-triggered epoll and run transports. Linux only.
 //!
 //! [`Connection::spawn`](crate::Connection::spawn), [`Server::spawn`](crate::Server::spawn) and
-//! [`Server::serve_forever`](crate::Server::serve_forever) put transports on these threads: one, unless
-//! [`configure`] or the environment variable `SMOL_TRANSPORTS_THREADS` says otherwise. They are started when they are
-//! first needed and wait without any work while there is none. Transports that are awaited, or spawned on an executor,
-//! keep to async-io.
+//! [`Server::serve_forever`](crate::Server::serve_forever) put transports on these threads, [`spawn`](crate::spawn) other
+//! futures, and a child that is dropped while it runs is collected there. There is one, unless [`configure`] or the
+//! environment variable `SMOL_TRANSPORTS_THREADS` says otherwise. They are started when they are first needed and wait
+//! without any work while there is none. Transports that are awaited, or spawned on an executor, keep to async-io.
 //!
 //! [`block_on`] makes a driver of the calling thread: what is awaited or spawned inside runs there, with no hand-over
 //! between threads, as in asyncio.
@@ -74,10 +74,20 @@ const THREADS: &str = "SMOL_TRANSPORTS_THREADS";
 static POOL: OnceLock<Pool> = OnceLock::new();
 
 /// The driver threads of this process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pool {
     reactors: Vec<Arc<Reactor>>,
     next: AtomicUsize,
+    /// Ends the threads.
+    dropped: Arc<AtomicBool>,
+}
+
+/// Where a pool comes too late, or is not completed.
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.dropped.store(true, Ordering::Release);
+        self.reactors.iter().for_each(|reactor| reactor.look_again());
+    }
 }
 
 /// Sets up the driver threads; [`start`](Config::start) must be called before anything was spawned on them.
@@ -124,11 +134,13 @@ impl Config {
     /// it has no descriptor or no thread left.
     pub fn start(self) -> io::Result<()> {
         let mut started = false;
-        let pool = self.pool()?;
-        POOL.get_or_init(|| {
-            started = true;
-            pool
-        });
+        if POOL.get().is_none() {
+            let pool = self.pool()?;
+            POOL.get_or_init(|| {
+                started = true;
+                pool
+            });
+        }
         if started {
             return Ok(());
         }
@@ -136,17 +148,18 @@ impl Config {
     }
 
     fn pool(&self) -> io::Result<Pool> {
-        if POOL.get().is_some() {
-            return Ok(Pool { reactors: Vec::new(), next: AtomicUsize::new(0) });
+        let mut pool = Pool::default();
+        for _ in 0..self.threads.get() {
+            pool.reactors.push(self.thread(pool.dropped.clone())?);
         }
-        let reactors = (0..self.threads.get()).map(|_| self.thread()).collect::<io::Result<_>>()?;
-        Ok(Pool { reactors, next: AtomicUsize::new(0) })
+        Ok(pool)
     }
 
-    fn thread(&self) -> io::Result<Arc<Reactor>> {
+    fn thread(&self, dropped: Arc<AtomicBool>) -> io::Result<Arc<Reactor>> {
         let reactor = Arc::new(Reactor::new(self.busy_poll)?);
         let its = reactor.clone();
-        thread::Builder::new().name("smol-transports".to_owned()).spawn(move || run(&its, || false))?;
+        let run = move || run(&its, || dropped.load(Ordering::Acquire));
+        thread::Builder::new().name("smol-transports".to_owned()).spawn(run)?;
         Ok(reactor)
     }
 }
@@ -191,7 +204,7 @@ where
 
 /// Runs a future on this thread, and with it the transports that are awaited or spawned inside.
 ///
-/// What was spawned and is still running when the future ends goes on on the driver threads.
+/// What was spawned and is still running when the future ends goes on on one of the driver threads.
 ///
 /// # Panics
 ///
@@ -233,6 +246,25 @@ impl Wake for Root {
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.woken.swap(true, Ordering::Release) {
             self.reactor.look_again();
+        }
+    }
+}
+
+#[cfg(all(test, not(any(model = "loom", model = "shuttle"))))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn the_threads_of_a_pool_that_comes_too_late_end() {
+        let pool = configure().threads(3).pool().unwrap();
+        let reactors: Vec<_> = pool.reactors.iter().map(Arc::downgrade).collect();
+        drop(pool);
+        let start = Instant::now();
+        while reactors.iter().any(|reactor| reactor.strong_count() > 0) {
+            assert!(start.elapsed() < Duration::from_secs(60), "they go on");
+            thread::yield_now();
         }
     }
 }

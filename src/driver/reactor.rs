@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ pub(crate) struct Reactor {
     /// Tasks that other threads have woken.
     injected: Inbox<Runnable>,
     busy_poll: Duration,
+    /// Where its tasks go on when the loop has ended.
+    heir: OnceLock<Arc<Self>>,
 }
 
 /// The driver of this thread, if it is one.
@@ -59,6 +61,7 @@ impl Reactor {
             sources: Sources::default(),
             injected: Inbox::new(),
             busy_poll,
+            heir: OnceLock::new(),
         };
         this.add(&this.event, NOTIFIED, EventFlags::IN | EventFlags::ET)?;
         Ok(this)
@@ -102,7 +105,7 @@ impl Reactor {
     }
 
     fn inject(&self, runnable: Runnable) {
-        self.injected.push(runnable, || self.ring()).into_iter().for_each(rehome);
+        self.injected.push(runnable, || self.ring()).into_iter().for_each(|runnable| self.rehome(runnable));
     }
 
     /// Has the loop look at everything again before it sleeps.
@@ -142,19 +145,20 @@ impl Reactor {
 
     /// The loop is over: what it still had to run goes on elsewhere.
     fn end(&self, queue: VecDeque<Runnable>) {
-        queue.into_iter().chain(self.injected.close()).for_each(rehome);
+        queue.into_iter().chain(self.injected.close()).for_each(|runnable| self.rehome(runnable));
         let mut wakers = Vec::new();
         self.sources.report_all(EventFlags::IN | EventFlags::OUT, &mut wakers);
         wakers.into_iter().for_each(Waker::wake);
     }
-}
 
-/// Finds another driver for a task whose own has ended.
-fn rehome(runnable: Runnable) {
-    match super::next_reactor() {
-        Some(reactor) => reactor.schedule(runnable),
-        // There is no thread to be had: here is as good as anywhere.
-        None => drop(runnable.run()),
+    /// Passes a task on: all of them to one driver, which they stay on.
+    fn rehome(&self, runnable: Runnable) {
+        let heir = self.heir.get().cloned().or_else(super::next_reactor);
+        match heir {
+            Some(heir) => self.heir.get_or_init(|| heir).schedule(runnable),
+            // There is no thread to be had: here is as good as anywhere.
+            None => drop(runnable.run()),
+        }
     }
 }
 

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::future;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use smol_transports::{Protocol, ServerHandle, Transport, create_connection, create_server, driver, spawn};
 use socket2::SockRef;
 
 use crate::common::{
-    ANY, PATIENCE, assert_same, blocking, client, connected, guard, isolated, patient, pattern, ping, read_all,
-    read_exact, tcp_pair,
+    ANY, PATIENCE, assert_same, blocking, client, connected, descriptors, guard, isolated, patient, pattern, ping,
+    read_all, read_exact, tcp_pair,
 };
 use crate::guard::watch;
 use crate::recorder::{Call, Log, Recorder};
@@ -518,6 +519,54 @@ fn threads_are_configured_once() {
                 client.await;
             }
         });
+    });
+}
+
+/// How many driver threads this process has.
+fn driver_threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    tasks.filter(|task| std::fs::read(task.path().join("comm")).is_ok_and(|name| name == b"smol-transports\n")).count()
+}
+
+fn wait_for_driver_threads(count: usize) {
+    while driver_threads() != count {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn threads_of_a_start_that_fails_halfway_end_again() {
+    isolated("driver::threads_of_a_start_that_fails_halfway_end_again", || {
+        watch();
+        let before = getrlimit(Resource::Nofile);
+        let few = u64::try_from(descriptors() + 16).unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(few), ..before }).unwrap();
+        driver::configure().threads(64).start().unwrap_err();
+        setrlimit(Resource::Nofile, before).unwrap();
+        wait_for_driver_threads(0);
+        driver::configure().threads(2).start().unwrap();
+        wait_for_driver_threads(2);
+    });
+}
+
+#[test]
+fn what_a_driver_leaves_behind_stays_on_one_thread() {
+    isolated("driver::what_a_driver_leaves_behind_stays_on_one_thread", || {
+        watch();
+        driver::configure().threads(3).start().unwrap();
+        let (sender, threads) = mpsc::channel();
+        let (ended, end) = async_channel::bounded::<()>(1);
+        let note = async move {
+            end.recv().await.unwrap_err();
+            for _ in 0..6 {
+                sender.send(thread::current().id()).unwrap();
+                future::yield_now().await;
+            }
+        };
+        driver::block_on(async { spawn(note).detach() });
+        drop(ended);
+        let threads: HashSet<_> = threads.iter().collect();
+        assert_eq!(threads.len(), 1);
     });
 }
 
