@@ -48,6 +48,7 @@ pub(crate) fn spawn(mut command: Command, ends: Ends, place: Place) -> io::Resul
     let mut child = PidfdChild { child, pid, pidfd: None, collected: false };
     // Another thread may have been faster: then the child is killed again.
     child.pidfd = place.fill(pid)?;
+    child.collected = child.pidfd.is_none();
     let exit = PidfdExit { pid, pidfd: child.pidfd.clone().map(Binding::Unbound), thread: None };
     Ok(Spawned { child: Box::new(child), exit: Box::new(exit), ends })
 }
@@ -84,13 +85,26 @@ impl Child for PidfdChild {
 
 impl Drop for PidfdChild {
     fn drop(&mut self) {
-        if self.collected {
+        if self.collected || !self.kill() {
             return;
         }
-        // It may have exited by itself; then there is nothing to kill.
-        let _ = self.child.kill();
         if let Ok(None) = self.child.try_wait() {
             background(reap(self.pid, self.pidfd.take())).detach();
+        }
+    }
+}
+
+impl PidfdChild {
+    /// Kills it, if it has not exited by itself; false if somebody else has collected its exit, so that the number may be
+    /// that of another process.
+    fn kill(&mut self) -> bool {
+        match &self.pidfd {
+            Some(pidfd) => pidfd_send_signal(pidfd, Signal::KILL) != Err(Errno::SRCH),
+            // It was started just now.
+            None => {
+                let _ = self.child.kill();
+                true
+            }
         }
     }
 }
@@ -143,5 +157,26 @@ impl Exit for PidfdExit {
         let pid = self.pid;
         let thread = self.thread.get_or_insert_with(|| Box::pin(smol::unblock(move || wait(pid))));
         thread.as_mut().poll(cx).map(|status| Exited { status, collected: false })
+    }
+}
+
+#[cfg(all(test, not(any(model = "loom", model = "shuttle"))))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_got_the_number_of_a_child_is_not_killed() {
+        let mut ours = Command::new("true").spawn().unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&ours), PidfdFlags::empty());
+        ours.wait().unwrap();
+        let Ok(pidfd) = pidfd else { return eprintln!("skipped: there are no pidfds") };
+        let other = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_child(&other);
+        drop(PidfdChild { child: other, pid, pidfd: Some(Arc::new(pidfd)), collected: false });
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        assert_eq!(wait(pid).signal(), Some(Signal::TERM.as_raw()));
+        rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap();
     }
 }
