@@ -106,6 +106,11 @@ impl Wake for Bell {
     }
 }
 
+/// What can be said about a stream that cannot count.
+fn impossible() -> io::Error {
+    io::Error::other("the stream says that it has taken more bytes than it was given room for")
+}
+
 impl State {
     fn poll_read(&mut self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.bell.connect(cx.waker());
@@ -114,6 +119,7 @@ impl State {
         loop {
             match ready!(self.stream.as_mut().poll_read(&mut cx, buf)) {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Ok(count) if count > buf.len() => return Poll::Ready(Err(impossible())),
                 result => return Poll::Ready(result),
             }
         }
@@ -126,6 +132,7 @@ impl State {
         loop {
             match ready!(self.stream.as_mut().poll_write_vectored(&mut cx, bufs)) {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Ok(count) if count > bufs.iter().map(|buf| buf.len()).sum() => return Poll::Ready(Err(impossible())),
                 result => return Poll::Ready(result),
             }
         }

@@ -542,6 +542,41 @@ fn errors_of_the_stream_end_the_connection() {
     });
 }
 
+/// Says that it has taken more than it was offered: in one direction, the other one is silent.
+struct Boastful {
+    reads: bool,
+}
+
+impl AsyncRead for Boastful {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.reads { Poll::Ready(Ok(buf.len() + 1)) } else { Poll::Pending }
+    }
+}
+
+impl AsyncWrite for Boastful {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len() + 1))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_stream_that_cannot_count_ends_the_connection() {
+    for reads in [false, true] {
+        let log = Log::default();
+        let recorder = Recorder::new(&log).on_made(|transport| transport.write("data"));
+        guard(async { connect_stream(recorder, Boastful { reads }).await.unwrap().await });
+        assert_eq!(log.end(), Some(ErrorKind::Other));
+    }
+}
+
 #[test]
 fn an_error_of_closing_after_write_eof_ends_the_connection() {
     guard(async {
