@@ -166,13 +166,18 @@ impl Shared {
     fn write_out(&self, mut out: Box<dyn Write + Send>) {
         loop {
             let waiting = std::mem::take(&mut self.lock().waiting);
-            let step = || if waiting.is_empty() { out.flush() } else { out.write_all(&waiting) };
-            let written = guarded(step).unwrap_or_else(|payload| {
-                Err(io::Error::other(format!("the writer panicked: {}", panic_text(&payload))))
+            // What an error has to say is foreign code as well.
+            let written = guarded(|| {
+                let written = if waiting.is_empty() { out.flush() } else { out.write_all(&waiting) };
+                written.map_err(|err| Failed { kind: err.kind(), text: err.to_string() })
+            });
+            let written = written.unwrap_or_else(|payload| {
+                let text = format!("the writer panicked: {}", panic_text(&payload));
+                Err(Failed { kind: io::ErrorKind::Other, text })
             });
             let mut state = self.lock();
-            if let Err(err) = written {
-                state.error = Some(Failed { kind: err.kind(), text: err.to_string() });
+            if let Err(failed) = written {
+                state.error = Some(failed);
                 state.waiting = Vec::new();
             }
             if state.waiting.is_empty() && waiting.is_empty() {

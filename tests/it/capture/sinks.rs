@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use futures_lite::StreamExt;
@@ -301,6 +301,33 @@ fn a_writer_that_fails_ends_its_runs() {
     assert_eq!(err.kind(), ErrorKind::StorageFull);
     assert_eq!(guard(writer.flush()).unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(writer.write("more").unwrap_err().kind(), ErrorKind::StorageFull);
+}
+
+#[test]
+fn an_error_of_a_writer_may_use_the_writer_to_say_what_it_is() {
+    #[derive(Debug)]
+    struct Talkative(Writer);
+    impl std::fmt::Display for Talkative {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            let _ = self.0.write("an error");
+            f.write_str("full")
+        }
+    }
+    impl std::error::Error for Talkative {}
+    struct Full(Arc<OnceLock<Writer>>);
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::Error::other(Talkative(self.0.get().unwrap().clone())))
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let own = Arc::new(OnceLock::new());
+    let writer = Writer::new(Full(own.clone()));
+    assert!(own.set(writer.clone()).is_ok());
+    writer.write("text").unwrap();
+    assert_eq!(guard(writer.flush()).unwrap_err().to_string(), "full");
 }
 
 #[test]
