@@ -3,7 +3,7 @@
 //! Run it with `printf 'hello\n' | cargo run --example pipe_upper | wc -c`.
 
 #[cfg(unix)]
-fn main() -> std::io::Result<()> {
+mod upper {
     use std::io::{self, ErrorKind};
     use std::os::fd::AsFd;
 
@@ -52,7 +52,7 @@ fn main() -> std::io::Result<()> {
         }
     }
 
-    smol::block_on(async {
+    pub(crate) async fn run() -> io::Result<()> {
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
         let mut output = connect_write_pipe(Output::default(), stdout).await?;
 
@@ -66,7 +66,12 @@ fn main() -> std::io::Result<()> {
             Some(exc) if exc.kind() != ErrorKind::BrokenPipe => Err(exc),
             _ => Ok(()),
         }
-    })
+    }
+}
+
+#[cfg(unix)]
+fn main() -> std::io::Result<()> {
+    smol::block_on(upper::run())
 }
 
 #[cfg(not(unix))]

@@ -218,7 +218,7 @@ pub(crate) fn open(command: impl IntoCommand) -> io::Result<(SubprocessTransport
 fn supervise(spawned: Spawned, limits: WriteLimits, leads_group: bool) -> (SubprocessTransport, ProcessActor) {
     let Spawned { child, exit, ends } = spawned;
     let own = Arc::new(Mailbox::new(ProcessSide::new(), ExtraInfo::default()));
-    own.trace().is_child(child.pid());
+    own.trace().set_pid(child.pid());
     let make = |(pipe, halves)| (pipe, pipe_actor(pipe, halves, limits));
     let pipes: Vec<_> = own.trace().within(|| ends.into_iter().map(make).collect());
     let mailbox = |wanted| {
@@ -241,6 +241,6 @@ fn pipe_actor(pipe: Pipe, halves: Halves, limits: WriteLimits) -> StreamActor {
     let kind = if pipe == Pipe::Stdin { Kind::WritePipe } else { Kind::ReadPipe };
     let info = ExtraInfo::of_pipe(PipeKind::Fifo);
     let actor = StreamActor::new(halves, info, Setup { kind, limits, ..Setup::default() });
-    actor.mailbox().trace().is_pipe(pipe);
+    actor.mailbox().trace().set_pipe(pipe);
     actor
 }

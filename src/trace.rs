@@ -22,10 +22,10 @@ impl Trace {
     }
 
     #[cfg(unix)]
-    pub(crate) const fn is_child(&self, _pid: u32) {}
+    pub(crate) const fn set_pid(&self, _pid: u32) {}
 
     #[cfg(unix)]
-    pub(crate) const fn is_pipe(&self, _pipe: Pipe) {}
+    pub(crate) const fn set_pipe(&self, _pipe: Pipe) {}
 
     pub(crate) fn within<R>(&self, f: impl FnOnce() -> R) -> R {
         f()
@@ -45,15 +45,15 @@ impl Trace {
         Self { span }
     }
 
-    /// It is that of a child.
+    /// It is that of the child with this number.
     #[cfg(unix)]
-    pub(crate) fn is_child(&self, pid: u32) {
+    pub(crate) fn set_pid(&self, pid: u32) {
         self.span.record("pid", pid);
     }
 
-    /// It is that of a pipe of a child.
+    /// It is that of this pipe of a child.
     #[cfg(unix)]
-    pub(crate) fn is_pipe(&self, pipe: Pipe) {
+    pub(crate) fn set_pipe(&self, pipe: Pipe) {
         self.span.record("pipe", tracing::field::debug(pipe));
     }
 
