@@ -88,7 +88,8 @@
 //! - The thread of async-io, from the first socket or timer on that waits there; threads of the `blocking` crate while
 //!   names are looked up; where there are no pidfds, the thread of async-process once a child was started.
 //! - On Linux, the threads of the [`driver`], one unless more are asked for, once something runs in the background: by
-//!   [`Connection::spawn`], [`Server::spawn`] or [`Server::serve_forever`]. Elsewhere these use smol's global executor.
+//!   [`Connection::spawn`] and its like, [`Server::spawn`], [`Server::serve_forever`] or [`spawn`], and for the collecting of
+//!   a child that is dropped while it runs. Elsewhere smol's global executor does this work.
 //!
 //! This crate installs no signal handler; to learn that a child has exited, async-process does so on systems other than
 //! Linux from 5.3 on.

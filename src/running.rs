@@ -1,4 +1,4 @@
-//! Transports that were spawned.
+//! What runs in the background: transports that were spawned, and futures beside them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,9 +21,10 @@ pub(crate) use smol::spawn as spread;
 
 /// Runs a future of yours where transports are spawned: beside them, on the driver threads. The task is a [`smol::Task`].
 ///
-/// It is asyncio's `create_task` and `call_soon`: work that a callback begins and does not wait for. On a driver, which
-/// the threads of callbacks mostly are, it stays on the thread it is called on and runs after the callback has returned;
-/// from elsewhere it goes to the next thread of the pool. Connections, endpoints and the actors of [`actor`] that are
+/// It is asyncio's `create_task`: work that a callback begins and does not wait for. What is left of `call_soon`, which
+/// callbacks that are never called inside of each other hardly need, is a future that never waits. On a driver, which the
+/// threads of callbacks mostly are, it stays on the thread it is called on and runs after the callback has returned; from
+/// elsewhere it goes to the next thread of the pool. Connections, endpoints and the actors of [`actor`] that are
 /// awaited inside belong to that driver, as spawned ones do. Where there is no [`driver`] it is smol's global executor,
 /// as for transports.
 ///

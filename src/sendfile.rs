@@ -30,9 +30,9 @@ impl Transport {
     /// (`sendfile(2)`); elsewhere, and for files that it cannot do that with, they are read and sent 64 KiB at a time.
     ///
     /// The future only reports: the number of bytes sent, once the system has taken them (over TLS, up to 64 KiB may
-    /// still be on their way to it). The file ends the range if it
-    /// ends before it, which is no error; an empty range gives 0. Neither the position of the file nor its length is
-    /// looked at (on Windows its position moves). An [`Arc`] lets many transports send one open file.
+    /// still be on their way to it). The file ends the range if it ends before it, which is no error; an empty range
+    /// gives 0. Neither the position of the file nor its length is looked at (on Windows its position moves). An [`Arc`]
+    /// lets many transports send one open file.
     ///
     /// The file is read by the thread that runs the connection, which waits for the disk meanwhile.
     ///

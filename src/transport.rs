@@ -248,9 +248,10 @@ impl Transport {
         Some(f(socket))
     }
 
-    /// Replaces the protocol: the next callback of any kind goes to the new one.
+    /// Replaces the protocol: the next callback of any kind goes to the new one, but for a `pause_writing` that is due
+    /// already ([`Written::Full`]), which the old one is told.
     ///
-    /// `connection_made` is not called on the new protocol, and nothing on the old one. The protocol that the
+    /// `connection_made` is not called on the new protocol, and nothing else on the old one. The protocol that the
     /// [`Connection`](crate::Connection) was made with stays with it and is what it resolves to. The new protocol is
     /// dropped at the loss, or when it is replaced itself.
     pub fn set_protocol(&self, protocol: impl StreamProtocol<Self> + Send + 'static) {

@@ -65,9 +65,9 @@ impl ProcessSide {
 impl SendSide for ProcessSide {
     type News = Infallible;
     type Outlet = Infallible;
+    type Spent = Infallible;
 
     fn name(&self) -> &'static str {
-    type Spent = Infallible;
         "child"
     }
 

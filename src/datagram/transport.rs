@@ -199,9 +199,10 @@ impl DatagramTransport {
         Some(f(socket))
     }
 
-    /// Puts another protocol in the place of the present one, from the next callback on.
+    /// Replaces the protocol: the next callback of any kind goes to the new one, but for what is due already: the old one
+    /// is told of a pause that was announced by [`Written::Full`], and of datagrams that have failed before.
     ///
-    /// `connection_made` is not called on the new one, and nothing more on the old one. The protocol that the
+    /// `connection_made` is not called on the new one, and nothing else on the old one. The protocol that the
     /// [`DatagramEndpoint`](crate::DatagramEndpoint) was made with stays with it and is what it resolves to. The new
     /// protocol is dropped at the loss, or when it is replaced itself.
     pub fn set_protocol(&self, protocol: impl DatagramProtocol + Send + 'static) {

@@ -81,6 +81,10 @@ impl<P: SubprocessProtocol> Subprocess<P> {
 
     /// Runs the child beside `f` until `f` is done; goes on with `f` alone if the child ends before.
     ///
+    /// # Panics
+    ///
+    /// A panic of a callback is kept for whoever awaits the child.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future drops `f`; the child can be polled on.

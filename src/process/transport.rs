@@ -10,6 +10,8 @@ use rustix::process::Signal;
 
 #[cfg(doc)]
 use super::{Spawn, Subprocess};
+#[cfg(doc)]
+use crate::Written;
 use crate::actor::mailbox::Mailbox;
 use crate::actor::process::ProcessSide;
 use crate::io::child::{Process, Target};
@@ -235,7 +237,8 @@ impl SubprocessTransport {
         Ok(())
     }
 
-    /// Replaces the protocol: the next callback of any kind goes to the new one, which gets no `connection_made`.
+    /// Replaces the protocol: the next callback of any kind goes to the new one, which gets no `connection_made`. A pause of
+    /// standard input that is due already, since a write was answered by [`Written::Full`], goes to the old one.
     ///
     /// The protocol that the [`Subprocess`] was made with stays with it and is what it resolves to.
     pub fn set_protocol(&self, protocol: impl SubprocessProtocol + Send + 'static) {
