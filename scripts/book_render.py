@@ -138,6 +138,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 def serve(book):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(book)))
+    # The browser may hang up in the middle of a file when it goes on to the next page; what it misses it reports itself.
+    server.handle_error = lambda *_: None
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}/"
 
