@@ -56,3 +56,18 @@ impl Drop for Copied {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_buffer_of_a_short_chunk_is_kept_for_the_next_one() {
+        let kept = |len| {
+            drop(Copied::new(&vec![7; len]));
+            BUFFER.take().capacity()
+        };
+        assert_eq!(kept(SPARE), SPARE);
+        assert_eq!(kept(SPARE + 1), 0);
+    }
+}

@@ -109,6 +109,7 @@ impl Pair {
         assert_eq!(self.real.iter().map(|datagram| datagram.to).collect::<Vec<_>>(), numbers);
         assert_eq!((self.real.size(), self.real.len()), (self.size(), numbers.len()));
         assert_eq!(self.real.is_empty(), numbers.is_empty());
+        assert_eq!(self.real.only().map(|datagram| datagram.to), (numbers.len() == 1).then(|| numbers[0]));
         assert_eq!(self.real.marks().is_paused(), self.over);
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::model::{self, Op};
-use super::{Datagram, Datagrams, Payload};
+use super::{Datagram, Datagrams, KEPT, Payload};
 use crate::state::limits::WriteLimits;
 use crate::state::marks::{Mark, Marks};
 
@@ -41,6 +41,16 @@ fn whatever_leaves_may_resume() {
     assert_eq!(queue.marks_mut().tell(), None);
     queue.remove(1);
     assert_eq!(queue.marks_mut().tell(), Some(Mark::Resume));
+}
+
+#[test]
+fn only_a_short_queue_keeps_its_memory() {
+    for (count, is_kept) in [(KEPT, true), (KEPT + 1, false)] {
+        let mut queue = queue(100);
+        (0..count).for_each(|_| queue.push(datagram(1, 1)));
+        queue.remove(count);
+        assert_eq!(queue.queue.capacity() > 0, is_kept);
+    }
 }
 
 fn op() -> impl Strategy<Value = Op> {
