@@ -10,6 +10,7 @@ mod model;
 #[allow(dead_code, reason = "not all of it is fuzzed")]
 #[path = "../../src/state"]
 mod state {
+    pub(crate) mod copied;
     pub(crate) mod datagrams;
     pub(crate) mod lifecycle;
     pub(crate) mod limits;
