@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-ALL=(x86_64-pc-windows-gnu x86_64-apple-darwin x86_64-unknown-freebsd aarch64-unknown-linux-gnu)
+ALL=(x86_64-pc-windows-gnu x86_64-pc-windows-msvc x86_64-apple-darwin x86_64-unknown-freebsd aarch64-unknown-linux-gnu)
 [ $# -gt 0 ] && targets=("$@") || targets=("${ALL[@]}")
 
 if [ -n "${CHECK_TARGETS_DIR:-}" ]; then
@@ -59,7 +59,7 @@ fetch_zig() {
 # zig's name for a target.
 zig_name() {
     case $1 in
-    *-windows-gnu) echo "${1%%-*}-windows-gnu" ;;
+    *-windows-*) echo "${1%%-*}-windows-gnu" ;;
     *-apple-darwin) echo "${1%%-*}-macos" ;;
     *-freebsd) echo "${1%%-*}-freebsd" ;;
     *-linux-*) echo "${1%%-*}-linux-${1##*-}" ;;
@@ -69,7 +69,7 @@ zig_name() {
 
 # Names a C compiler for a target, as the cc crate looks for it. zig refuses some of the flags that it is given.
 use_zig() {
-    local target=$1 wrapper=$dir/cc-$1 name=${1//-/_}
+    local target=$1 wrapper=$dir/cc-$1 name=${1//-/_} archiver
     cat >"$wrapper" <<END
 #!/usr/bin/env bash
 flags=()
@@ -81,9 +81,11 @@ for flag in "\$@"; do
 done
 exec "$dir/zig/ziglang/zig" cc -target $(zig_name "$target") "\${flags[@]}"
 END
-    printf '#!/bin/sh\nexec "%s" ar "$@"\n' "$dir/zig/ziglang/zig" >"$dir/ar"
-    chmod +x "$wrapper" "$dir/ar"
-    export "CC_$name=$wrapper" "AR_$name=$dir/ar"
+    # Microsoft's archiver has options of its own.
+    [[ $1 == *-msvc ]] && archiver=lib || archiver=ar
+    printf '#!/bin/sh\nexec "%s" %s "$@"\n' "$dir/zig/ziglang/zig" "$archiver" >"$dir/$archiver"
+    chmod +x "$wrapper" "$dir/$archiver"
+    export "CC_$name=$wrapper" "AR_$name=$dir/$archiver"
 }
 
 needs_c() {
