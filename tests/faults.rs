@@ -19,12 +19,15 @@ use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
 use guard::{run, until};
 use scenario::{Backend, holdings};
+
+/// How long what happens in the background may take.
+const LATE: Duration = Duration::from_secs(20);
 
 const SCENARIO: &str = "FAULTS_SCENARIO";
 const BACKEND: &str = "FAULTS_BACKEND";
@@ -210,7 +213,9 @@ fn inside() {
         println!("\ncomplete={} errors={:?}", outcome.complete, outcome.errors);
         assert!(outcome.complete || !outcome.errors.is_empty(), "something is missing, and nobody was told why");
         // Not by a timer of async-io, which may have forgotten whom to wake.
-        while !holdings().are_at_most(before) {
+        let start = Instant::now();
+        while !holdings().are_at_most(&before) {
+            assert!(start.elapsed() < LATE, "there is {:?}\nand was {before:?}", holdings());
             thread::sleep(Duration::from_millis(1));
         }
         println!("\nnothing is left behind");

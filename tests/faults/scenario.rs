@@ -1,8 +1,11 @@
 //! What goes on while system calls fail: bytes there and back, by each kind of transport, on either backend.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::future::Future;
 use std::io;
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -11,9 +14,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use smol_transports::stats::stats;
 use smol_transports::{
     Addr, Connection, DatagramProtocol, DatagramTransport, OnEof, Pipe, Protocol, ReadTransport, Server,
-    SubprocessProtocol, SubprocessTransport, Transport, WriteTransport, connect_read_pipe, connect_write_pipe,
-    create_connection, create_datagram_endpoint, create_server, create_unix_connection, create_unix_server,
-    subprocess_exec,
+    SubprocessProtocol, SubprocessTransport, Transport, WriteTransport, connect_read_pipe, connect_socket,
+    connect_write_pipe, create_connection, create_datagram_endpoint, create_server, create_unix_connection,
+    create_unix_server, subprocess_exec,
 };
 
 const BYTES: usize = 300_000;
@@ -71,22 +74,25 @@ pub(crate) async fn run(name: &str, backend: Backend) -> Outcome {
 }
 
 /// What this process has at a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Holdings {
-    descriptors: usize,
+    /// Each with its number and what it stands for.
+    descriptors: BTreeMap<OsString, PathBuf>,
     /// Transports that exist, and those that were not told of their end.
     pub(crate) transports: u64,
 }
 
 impl Holdings {
-    pub(crate) fn are_at_most(self, before: Self) -> bool {
-        self.descriptors <= before.descriptors && self.transports <= before.transports
+    pub(crate) fn are_at_most(&self, before: &Self) -> bool {
+        self.descriptors.len() <= before.descriptors.len() && self.transports <= before.transports
     }
 }
 
 pub(crate) fn holdings() -> Holdings {
     let stats = stats();
-    let descriptors = fs::read_dir("/proc/self/fd").expect("procfs").count();
+    let entries = fs::read_dir("/proc/self/fd").expect("procfs").filter_map(Result::ok);
+    let descriptors =
+        entries.filter_map(|entry| Some((entry.file_name(), fs::read_link(entry.path()).ok()?))).collect();
     Holdings { descriptors, transports: stats.alive + (stats.made - stats.lost) }
 }
 
@@ -186,7 +192,12 @@ async fn tcp(backend: Backend, errors: &Errors) -> bool {
         Err(exc) => return failed(errors, "listen", &exc),
     };
     let address = server.local_addr().expect("it listens").to_string();
-    let client = async { run_client(create_connection(Client::new(errors), address).await, backend, errors).await };
+    let connect = async |client| match backend {
+        // Connecting waits by async-io, which forgets whom to wake when epoll fails for it.
+        Backend::Driver => connect_socket(client, TcpStream::connect(address)?).await,
+        Backend::AsyncIo => create_connection(client, address).await,
+    };
+    let client = async { run_client(connect(Client::new(errors)).await, backend, errors).await };
     beside(server, backend, errors, client).await
 }
 
