@@ -2,11 +2,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_lite::future;
-use futures_rustls::rustls::{ClientConnection, StreamOwned};
+use futures_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use futures_rustls::rustls::sign::CertifiedKey;
+use futures_rustls::rustls::{ClientConnection, ServerConfig, StreamOwned};
 use smol_transports::testing::{Clock, Memory, poll};
 use smol_transports::{Connection, Tls, Transport, connect_socket};
 
@@ -241,5 +243,50 @@ fn whatever_a_peer_answers_ends_an_upgrade_once() {
         assert!(matches!(log.end(), Some(ErrorKind::InvalidData | ErrorKind::TimedOut)), "{:?}", log.end());
         assert_eq!(log.calls().len(), 2);
         assert!(peer.is_closed());
+    }
+}
+
+/// Uses the transport while it chooses a certificate, and chooses none.
+#[derive(Debug)]
+struct Meddler {
+    transport: OnceLock<Transport>,
+    meddle: fn(&Transport),
+}
+
+impl ResolvesServerCert for Meddler {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let transport = self.transport.get().unwrap();
+        assert!(transport.extra_info().tls().is_none() && transport.write_buffer_size() < 100);
+        (self.meddle)(transport);
+        None
+    }
+}
+
+#[test]
+fn a_callback_of_the_handshake_may_use_the_transport() {
+    let meddling: [fn(&Transport); 4] = [
+        |transport| {
+            let _ = transport.write("early");
+        },
+        Transport::close,
+        Transport::abort,
+        |transport| {
+            transport.start_tls(client());
+        },
+    ];
+    for meddle in meddling {
+        guard(async {
+            let (log, theirs) = (Log::default(), Log::default());
+            let (near, far) = pair(Recorder::new(&log), Recorder::new(&theirs)).await;
+            let meddler = Arc::new(Meddler { transport: OnceLock::new(), meddle });
+            meddler.transport.set(near.transport().clone()).unwrap();
+            let config = ServerConfig::builder_with_provider(Tls::crypto_provider());
+            let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+            near.transport().start_tls(Tls::server(config.with_cert_resolver(meddler)));
+            far.transport().start_tls(client());
+            future::zip(near.spawn().1, far).await;
+            assert!(theirs.end().is_some());
+            assert!(log.data().is_empty() && theirs.data().is_empty());
+        });
     }
 }
