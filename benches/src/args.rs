@@ -13,6 +13,8 @@ use crate::workload::{self, Address, Net, Workload};
 pub(crate) enum Args {
     Help,
     Compare(Plan),
+    /// Of the plan only how thoroughly.
+    Bars(Plan),
     Serve(Serve),
     Load(Drive),
     Grow(Growth),
@@ -20,7 +22,7 @@ pub(crate) enum Args {
 }
 
 /// What is compared, and how thoroughly.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) servers: Vec<&'static Server>,
     pub(crate) workloads: Vec<Workload>,
@@ -92,6 +94,8 @@ Compares servers and prints Markdown tables.
         --pin       server and load on one core, on two, or anywhere; by default first on one, then on two
         --limit     minutes after which it stops, whatever is left to do; 60 by default
         --quick     one short round: shows that everything works, measures nothing
+    smol-transports-bench bars [--rounds N] [--secs S] [--limit MIN] [--quick]
+        the bars that the crate is held to, each met or missed, in about ten minutes
     smol-transports-bench grow FILE [--rounds N] [--secs S]
         how cost grows with the number of connections: writes JSON, which plot.py draws
     smol-transports-bench serve NAME [--net tcp|unix|udp] [--cpu N]
@@ -115,6 +119,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> io::Result<Args> 
             "--help" | "-h" => Ok(Args::Help),
             "serve" => parse_serve(args).map(Args::Serve),
             "load" => parse_load(args).map(Args::Load),
+            "bars" => parse_bars(args).map(Args::Bars),
             "grow" => parse_growth(args).map(Args::Grow),
             "job" => value(&mut args, "job").map(Args::Job),
             _ => parse_plan([first].into_iter().chain(args)).map(Args::Compare),
@@ -142,15 +147,37 @@ fn parse_plan(mut args: impl Iterator<Item = String>) -> io::Result<Plan> {
         match &*arg {
             "--only" => (plan.workloads, plan.extras) = only(&value(&mut args, "--only")?)?,
             "--servers" => plan.servers = servers(&value(&mut args, "--servers")?)?,
-            "--rounds" => plan.rounds = parsed::<usize>(&mut args, "--rounds")?.max(1),
-            "--secs" => plan.time = seconds(&mut args)?,
-            "--limit" => plan.limit = Duration::from_secs(60 * parsed::<u64>(&mut args, "--limit")?),
             "--pin" => plan.pins = vec![pin(&value(&mut args, "--pin")?)?],
-            "--quick" => (plan.rounds, plan.time) = (1, Duration::from_millis(10)),
-            _ => return Err(unknown(&arg)),
+            _ => plan.parse_effort(&arg, &mut args)?,
         }
     }
     Ok(plan)
+}
+
+fn parse_bars(mut args: impl Iterator<Item = String>) -> io::Result<Plan> {
+    let mut plan = Plan::default();
+    while let Some(arg) = args.next() {
+        plan.parse_effort(&arg, &mut args)?;
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    /// How many idle connections there are to be.
+    pub(crate) const fn idle(&self) -> usize {
+        if self.rounds > 1 { 5000 } else { 100 }
+    }
+
+    fn parse_effort(&mut self, arg: &str, args: &mut impl Iterator<Item = String>) -> io::Result<()> {
+        match arg {
+            "--rounds" => self.rounds = parsed::<usize>(args, "--rounds")?.max(1),
+            "--secs" => self.time = seconds(args)?,
+            "--limit" => self.limit = Duration::from_secs(60 * parsed::<u64>(args, "--limit")?),
+            "--quick" => (self.rounds, self.time) = (1, Duration::from_millis(10)),
+            _ => return Err(unknown(arg)),
+        }
+        Ok(())
+    }
 }
 
 fn parse_serve(mut args: impl Iterator<Item = String>) -> io::Result<Serve> {
@@ -208,7 +235,7 @@ fn only(patterns: &str) -> io::Result<(Vec<Workload>, Vec<Extra>)> {
 }
 
 /// The workloads that any of the patterns names, or is a part of the name of; a full name means that one alone.
-fn workloads(patterns: &str) -> io::Result<Vec<Workload>> {
+pub(crate) fn workloads(patterns: &str) -> io::Result<Vec<Workload>> {
     let all = workload::all();
     let mut chosen = Vec::new();
     for pattern in patterns.split(',') {

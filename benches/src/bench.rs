@@ -4,6 +4,7 @@
 //! reported is the median of the ratios to a base that ran beside them. See `--help`.
 
 mod args;
+mod bars;
 mod calls;
 mod children;
 mod growth;
@@ -37,6 +38,11 @@ fn run(args: Args) -> io::Result<()> {
     match args {
         Args::Help => io::stdout().write_all(args::help().as_bytes()),
         Args::Compare(plan) => compare(plan),
+        Args::Bars(plan) => {
+            machine::raise_limits()?;
+            machine::end_after(plan.limit);
+            bars::print(&plan)
+        }
         Args::Serve(serve) => serve_alone(&serve),
         Args::Load(drive) => drive_once(&drive),
         Args::Grow(growth) => {

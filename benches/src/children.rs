@@ -17,7 +17,7 @@ const BUFFER: usize = 64 * 1024;
 
 /// A way to run children; the first is the base.
 const WAYS: [&str; 6] = ["async-process", "std", "tokio", "duct", "ours", "ours on a driver"];
-const TASKS: [(&str, &str); 3] =
+pub(crate) const TASKS: [(&str, &str); 3] =
     [("capture", "1 GiB from `head`"), ("spawn-1", "300 x `true`, one by one"), ("spawn-8", "300 x `true`, 8 at once")];
 
 pub(crate) fn table(plan: &Plan) -> io::Result<String> {
@@ -25,12 +25,8 @@ pub(crate) fn table(plan: &Plan) -> io::Result<String> {
     let mut out =
         format!("## Children\n\nTimes: lower is better, ratios to async-process by hand.\n\n| | {titles} |\n");
     out.push_str("|---|---|---|---|\n");
-    let mut columns = Vec::new();
-    for (task, _) in TASKS {
-        eprintln!("{task}");
-        let rounds: io::Result<Vec<_>> = (0..plan.rounds).map(|round| take_round(task, round)).collect();
-        columns.push(rounds?);
-    }
+    let columns = TASKS.map(|(task, _)| take(plan, task, &WAYS));
+    let columns = columns.into_iter().collect::<io::Result<Vec<_>>>()?;
     for (index, way) in WAYS.iter().enumerate() {
         let cells = columns.iter().map(|rounds| cell(rounds, index)).collect::<Vec<_>>().join(" | ");
         let _ = writeln!(out, "| {way} | {cells} |");
@@ -38,19 +34,34 @@ pub(crate) fn table(plan: &Plan) -> io::Result<String> {
     Ok(out)
 }
 
-fn cell(rounds: &[[f64; WAYS.len()]], index: usize) -> String {
+fn cell(rounds: &[Vec<f64>], index: usize) -> String {
     match index {
         0 => format!("{:.3} s", median(rounds.iter().map(|round| round[0]))),
-        _ => format!("{:.2}", median(rounds.iter().map(|round| round[index] / round[0]))),
+        _ => format!("{:.2}", relative(rounds, index)),
     }
 }
 
+fn relative(rounds: &[Vec<f64>], index: usize) -> f64 {
+    median(rounds.iter().map(|round| round[index] / round[0]))
+}
+
+/// How long a task takes in each way, as ratios to the first one.
+pub(crate) fn relative_times(plan: &Plan, task: &str, ways: &[&str]) -> io::Result<Vec<f64>> {
+    let rounds = take(plan, task, ways)?;
+    Ok((0..ways.len()).map(|index| relative(&rounds, index)).collect())
+}
+
+fn take(plan: &Plan, task: &str, ways: &[&str]) -> io::Result<Vec<Vec<f64>>> {
+    eprintln!("{task}");
+    (0..plan.rounds).map(|round| take_round(task, ways, round)).collect()
+}
+
 /// Each way once, in a process of its own; each round begins with another one.
-fn take_round(task: &str, round: usize) -> io::Result<[f64; WAYS.len()]> {
-    let mut times = [0.0; WAYS.len()];
-    for turn in 0..WAYS.len() {
-        let index = (round + turn) % WAYS.len();
-        let job = format!("{task}/{}", WAYS[index]);
+fn take_round(task: &str, ways: &[&str], round: usize) -> io::Result<Vec<f64>> {
+    let mut times = vec![0.0; ways.len()];
+    for turn in 0..ways.len() {
+        let index = (round + turn) % ways.len();
+        let job = format!("{task}/{}", ways[index]);
         let output = Command::new(std::env::current_exe()?).args(["job", &job]).stderr(Stdio::inherit()).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         times[index] = text.trim().parse().map_err(|_| io::Error::other(format!("{job} has failed")))?;

@@ -10,10 +10,8 @@ use crate::peer::Peer;
 use crate::servers::{Role, Server};
 use crate::workload::{Address, Net};
 
-const CONNECTIONS: usize = 5000;
-
 pub(crate) fn table(plan: &Plan) -> io::Result<String> {
-    let connections = if plan.rounds > 1 { CONNECTIONS } else { 100 };
+    let connections = plan.idle();
     let mut out =
         format!("## Memory\n\nResident bytes for each of {connections} idle connections that have echoed once.\n");
     out.push_str("Kernel memory is not in it.\n\n| server | bytes |\n|---|---|\n");

@@ -69,8 +69,8 @@ fn absolute(workload: &Workload, rounds: &Rounds) -> String {
 }
 
 fn relative(workload: &Workload, rounds: &Rounds, index: usize) -> (f64, f64) {
-    let rate = median(ratios(rounds, index, |sample| sample.rate));
-    (rate, median(ratios(rounds, index, cost(workload))))
+    let rate = median(ratios(rounds, index, 0, |sample| sample.rate));
+    (rate, median(ratios(rounds, index, 0, cost(workload))))
 }
 
 fn pair((rate, cost): (f64, f64)) -> String {
@@ -83,20 +83,25 @@ fn mean(group: &[Workload], samples: &[Rounds], index: usize) -> String {
         return String::new();
     }
     let cells = group.iter().zip(samples).map(|(workload, rounds)| relative(workload, rounds, index));
-    let (rate, cost) = cells.fold((0.0, 0.0), |sum, (rate, cost)| (sum.0 + rate.ln(), sum.1 + cost.ln()));
-    let count = samples.len() as f64;
-    pair(((rate / count).exp(), (cost / count).exp()))
+    let (rates, costs): (Vec<f64>, Vec<f64>) = cells.unzip();
+    pair((geometric_mean(rates.into_iter()), geometric_mean(costs.into_iter())))
 }
 
-fn ratios(rounds: &Rounds, index: usize, of: fn(&Sample) -> f64) -> impl Iterator<Item = f64> {
-    rounds.iter().map(move |round| of(&round[index]) / of(&round[0]))
+pub(crate) fn geometric_mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value.ln(), count + 1.0));
+    f64::exp(sum / count)
+}
+
+/// What one server has come to, in each round, as a ratio to the one at `base`.
+pub(crate) fn ratios(rounds: &Rounds, index: usize, base: usize, of: fn(&Sample) -> f64) -> impl Iterator<Item = f64> {
+    rounds.iter().map(move |round| of(&round[index]) / of(&round[base]))
 }
 
 /// How far the rounds lie apart: a run on a busy machine shows itself here.
 fn scatter(samples: &[Rounds]) -> String {
     let spreads = samples.iter().flat_map(|rounds| {
         let servers = rounds.first().map_or(0, Vec::len);
-        (1..servers).map(|index| quartile_spread(ratios(rounds, index, |sample| sample.cpu)))
+        (1..servers).map(|index| quartile_spread(ratios(rounds, index, 0, |sample| sample.cpu)))
     });
     let spreads: Vec<f64> = spreads.collect();
     let worst = spreads.iter().copied().fold(0.0, f64::max);
