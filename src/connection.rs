@@ -215,6 +215,7 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
     }
 
     /// Polls to the end; a panic of a callback is given back instead of resumed.
+    #[inline]
     pub(crate) fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<P, Payload>> {
         let running = self.running.as_mut().expect(RESOLVED);
         ready!(running.poll(cx, &self.transport));

@@ -103,6 +103,7 @@ pub(crate) struct Delivery<'a, M: Messages = Streams> {
 
 impl<M: Messages> Delivery<'_, M> {
     /// Makes the callback, unless the life cycle forbids it; then sends what it wrote and tells a pause at once.
+    #[inline]
     pub(crate) fn deliver(&mut self, event: M::Event<'_>) -> M::Answer {
         let input = M::input(&event);
         let known = self.is_known_to_be_due(input);
@@ -122,6 +123,7 @@ impl<M: Messages> Delivery<'_, M> {
     }
 
     /// Whether more of what was received may be delivered.
+    #[inline]
     pub(crate) fn flow(&mut self) -> Flow {
         match self.view.flow {
             Flow::Continue if self.receive.has_room(self.waker) => Flow::Continue,
@@ -148,6 +150,7 @@ impl<M: Messages> Delivery<'_, M> {
     }
 
     /// Hands the protocol over that was set since the last callback.
+    #[inline]
     fn renew(&mut self) {
         if let Some(parcel) = self.mailbox.take_protocol() {
             self.receive.renew(parcel);
@@ -162,6 +165,7 @@ impl<M: Messages> Delivery<'_, M> {
     }
 
     /// Makes a callback that the life cycle need not be asked about.
+    #[inline]
     pub(crate) fn call(&mut self, event: M::Event<'_>) -> M::Answer {
         self.renew();
         let input = M::input(&event);

@@ -98,6 +98,7 @@ impl WriteSide {
     }
 
     /// Something was sent, if any, or queued.
+    #[inline]
     fn note(&mut self, sent: bool) {
         if sent {
             stats::wrote();
@@ -117,6 +118,7 @@ impl WriteSide {
 
     /// Queues `data`, to be sent together with what else the callback writes. What goes over the high mark is tried at
     /// once, so that what the system takes never pauses the writer.
+    #[inline]
     pub(crate) fn gather(&mut self, data: &mut Chunk<'_>) -> io::Result<()> {
         let waits = self.burst >= BURST || !self.is_direct();
         let is_large = data.len() >= LARGE && self.outbox.is_empty() && !self.blocked;
@@ -141,6 +143,7 @@ impl WriteSide {
         Ok(())
     }
 
+    #[inline]
     fn queue(&mut self, data: &mut Chunk<'_>) {
         match data {
             Chunk::Borrowed(data) => self.outbox.copy(data),
@@ -149,6 +152,7 @@ impl WriteSide {
         self.note(false);
     }
 
+    #[inline]
     fn flush_bytes(&mut self) -> io::Result<()> {
         let outlet = self.outlet.as_deref();
         let (sent, blocked) = match self.outbox.only() {

@@ -36,10 +36,13 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// A round begins: what was put in since the last one.
-    pub(crate) fn begin_round(&self) -> Vec<T> {
-        self.noticed.store(false, Ordering::SeqCst);
-        self.take()
+    /// A round begins: what was put in since the last one. None if nobody has noticed the loop since: whoever has put
+    /// something in is still to do so, and then there is another round.
+    pub(crate) fn begin_round(&self) -> Option<Vec<T>> {
+        self.is_noticed().then(|| {
+            self.noticed.store(false, Ordering::SeqCst);
+            self.take()
+        })
     }
 
     /// Whether the loop must not sleep now.
@@ -81,12 +84,12 @@ mod models {
             };
             let threads = [hand_in(1), hand_in(2)];
             let (inbox, bell) = &*shared;
-            let mut seen = inbox.begin_round();
+            let mut seen = inbox.begin_round().unwrap_or_default();
             while seen.len() < 2 {
                 if !inbox.is_noticed() {
                     bell.wait();
                 }
-                seen.extend(inbox.begin_round());
+                seen.extend(inbox.begin_round().unwrap_or_default());
             }
             threads.into_iter().for_each(|thread| thread.join().unwrap());
             seen.sort_unstable();
@@ -117,7 +120,7 @@ mod models {
                 spawn(move || inbox.push(item, || {}))
             };
             let threads = [hand_in(1), hand_in(2)];
-            let mut seen = inbox.begin_round();
+            let mut seen = inbox.begin_round().unwrap_or_default();
             seen.extend(inbox.close());
             for thread in threads {
                 seen.extend(thread.join().unwrap());

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
@@ -119,24 +119,22 @@ impl Reactor {
     }
 
     /// Takes what epoll has to report, and wakes who waits for it.
-    fn wait(&self, timeout: Option<&Timespec>, wakers: &mut Vec<Waker>) -> bool {
+    fn wait(&self, timeout: Option<&Timespec>, lent: &mut Vec<(u64, Waker)>) -> bool {
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
         // An interrupted wait has nothing to report.
         let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, timeout) else { return false };
-        self.sources.report(events.iter().map(|event| (event.data.u64(), event.flags)), wakers);
-        let any = !events.is_empty();
-        wakers.drain(..).for_each(Waker::wake);
-        any
+        self.sources.report(events.iter().map(|event| (event.data.u64(), event.flags)), lent);
+        !events.is_empty()
     }
 
     /// Looks for events again and again, for as long as it was told to.
-    fn busy_wait(&self, wakers: &mut Vec<Waker>) -> bool {
+    fn busy_wait(&self, lent: &mut Vec<(u64, Waker)>) -> bool {
         if self.busy_poll.is_zero() {
             return false;
         }
         let start = Instant::now();
         while start.elapsed() < self.busy_poll {
-            if self.wait(Some(&Timespec::default()), wakers) {
+            if self.wait(Some(&Timespec::default()), lent) {
                 return true;
             }
         }
@@ -174,43 +172,43 @@ impl Enter {
 
 impl Drop for Enter {
     fn drop(&mut self) {
-        let ended = CURRENT.with(|current| std::mem::replace(&mut *current.borrow_mut(), self.0.take()));
+        let ended = CURRENT.with(|current| mem::replace(&mut *current.borrow_mut(), self.0.take()));
         if let Some(local) = ended {
             local.reactor.end(local.queue);
         }
     }
 }
 
-fn pop() -> Option<Runnable> {
-    CURRENT.with(|current| current.borrow_mut().as_mut()?.queue.pop_front())
+/// Exchanges the queue for an empty one.
+fn take_queue(queue: &mut VecDeque<Runnable>) {
+    CURRENT.with(|current| current.borrow_mut().iter_mut().for_each(|local| mem::swap(&mut local.queue, queue)));
 }
 
-fn queue_len() -> usize {
-    CURRENT.with(|current| current.borrow().as_ref().map_or(0, |local| local.queue.len()))
+fn has_queued() -> bool {
+    CURRENT.with(|current| current.borrow().as_ref().is_some_and(|local| !local.queue.is_empty()))
 }
 
 /// Runs the loop on this thread until `done`.
 pub(crate) fn run(reactor: &Arc<Reactor>, mut done: impl FnMut() -> bool) {
     let _enter = Enter::new(reactor);
-    let mut wakers = Vec::new();
+    let (mut queue, mut lent) = (VecDeque::new(), Vec::new());
     loop {
-        for runnable in reactor.injected.begin_round() {
-            reactor.schedule(runnable);
+        if let Some(runnables) = reactor.injected.begin_round() {
+            runnables.into_iter().for_each(|runnable| reactor.schedule(runnable));
         }
         if done() {
             return;
         }
         // Those that are woken meanwhile come after a look at epoll.
-        for _ in 0..queue_len() {
-            if let Some(runnable) = pop() {
-                runnable.run();
-            }
+        take_queue(&mut queue);
+        while let Some(runnable) = queue.pop_front() {
+            runnable.run();
         }
-        let busy = queue_len() > 0 || reactor.injected.is_noticed();
-        if !busy && reactor.busy_wait(&mut wakers) {
+        let busy = has_queued() || reactor.injected.is_noticed();
+        if !busy && reactor.busy_wait(&mut lent) {
             continue;
         }
         let now = Timespec::default();
-        reactor.wait(busy.then_some(&now), &mut wakers);
+        reactor.wait(busy.then_some(&now), &mut lent);
     }
 }

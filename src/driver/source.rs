@@ -100,13 +100,33 @@ impl Sources {
         drop(removed);
     }
 
-    /// Takes in what epoll has reported; adds whom to wake.
-    pub(super) fn report(&self, events: impl Iterator<Item = (u64, EventFlags)>, wakers: &mut Vec<Waker>) {
+    /// Takes in what epoll has reported, and wakes who waits for it. `lent` is empty before and after.
+    pub(super) fn report(&self, events: impl Iterator<Item = (u64, EventFlags)>, lent: &mut Vec<(u64, Waker)>) {
+        self.lend(events, lent);
+        lent.iter().for_each(|(_, waker)| waker.wake_by_ref());
+        self.take_back(lent);
+    }
+
+    /// Notes what was reported, and takes the wakers that it is for: to wake by reference costs less than to clone.
+    fn lend(&self, events: impl Iterator<Item = (u64, EventFlags)>, lent: &mut Vec<(u64, Waker)>) {
         let mut table = self.lock();
         for (key, flags) in events {
             if let Some(source) = table.get_mut(key) {
                 self.ready.at(index(key)).report(flags);
-                wakers.extend(source.waker.clone());
+                lent.extend(source.waker.take().map(|waker| (key, waker)));
+            }
+        }
+    }
+
+    /// Puts the wakers back, but for those whose source has gone or has another one by now.
+    fn take_back(&self, lent: &mut Vec<(u64, Waker)>) {
+        // Dropped without the lock.
+        let mut unwanted = Vec::new();
+        let mut table = self.lock();
+        while let Some((key, waker)) = lent.pop() {
+            match table.get_mut(key) {
+                Some(source) if source.waker.is_none() => source.waker = Some(waker),
+                _ => unwanted.push(waker),
             }
         }
     }
@@ -129,6 +149,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    #[inline]
     fn ready<'a>(&self, sources: &'a Sources) -> &'a Readiness {
         sources.ready.at(index(self.key))
     }
@@ -138,18 +159,21 @@ impl Watch {
         self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
     }
 
+    #[inline]
     fn poll(&mut self, sources: &Sources, bit: u8, cx: &Context<'_>) -> Poll<()> {
-        let ready = self.ready(sources);
-        if ready.take(bit) {
+        if self.ready(sources).take(bit) {
             return Poll::Ready(());
         }
-        if self.is_known(cx.waker()) {
-            return Poll::Pending;
-        }
+        if self.is_known(cx.waker()) { Poll::Pending } else { self.ask(sources, bit, cx) }
+    }
+
+    /// Asks to be woken from now on.
+    #[cold]
+    fn ask(&mut self, sources: &Sources, bit: u8, cx: &Context<'_>) -> Poll<()> {
         sources.set_waker(self.key, cx.waker());
         self.waker = Some(cx.waker().clone());
         // It may have come in between, from another thread.
-        if ready.take(bit) { Poll::Ready(()) } else { Poll::Pending }
+        if self.ready(sources).take(bit) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

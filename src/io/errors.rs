@@ -14,6 +14,7 @@ pub(crate) enum Accept {
 }
 
 /// Calls `f` again as long as it is interrupted by a signal.
+#[inline]
 pub(crate) fn retry<R>(mut f: impl FnMut() -> io::Result<R>) -> io::Result<R> {
     loop {
         match f() {
@@ -24,6 +25,7 @@ pub(crate) fn retry<R>(mut f: impl FnMut() -> io::Result<R>) -> io::Result<R> {
 }
 
 /// Turns "would block" into `None`.
+#[inline]
 pub(crate) fn unless_blocked<R>(result: io::Result<R>) -> io::Result<Option<R>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -12,6 +12,7 @@ use super::errors::retry;
 
 /// Receives what is there; 0 is the end of file.
 #[cfg(unix)]
+#[inline]
 pub(crate) fn recv(socket: &Socket, buf: &mut [u8]) -> io::Result<usize> {
     use rustix::net::RecvFlags;
     retry(|| Ok(rustix::net::recv(socket, &mut *buf, RecvFlags::empty())?.0))
@@ -25,6 +26,7 @@ pub(crate) fn recv(mut socket: &Socket, buf: &mut [u8]) -> io::Result<usize> {
 
 /// Sends what the system takes at once.
 #[cfg(unix)]
+#[inline]
 pub(crate) fn send(socket: &Socket, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
     use rustix::net::SendAncillaryBuffer;
     if let [one] = bufs {

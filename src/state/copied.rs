@@ -22,12 +22,14 @@ pub(crate) struct Copied {
 }
 
 impl Copied {
+    #[inline]
     pub(crate) fn new(data: &[u8]) -> Self {
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.extend_from_slice(data);
         Self { buffer, sent: 0 }
     }
 
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.buffer[self.sent..]
     }
@@ -37,6 +39,7 @@ impl Copied {
         self.buffer.len() + count <= JOIN
     }
 
+    #[inline]
     pub(crate) fn append(&mut self, data: &[u8]) {
         self.buffer.extend_from_slice(data);
     }

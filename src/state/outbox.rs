@@ -92,6 +92,7 @@ impl<J> Outbox<J> {
     }
 
     /// Queues a copy of `data`.
+    #[inline]
     pub(crate) fn copy(&mut self, data: &[u8]) {
         if data.is_empty() {
             return;
@@ -107,6 +108,7 @@ impl<J> Outbox<J> {
         self.more.as_mut().and_then(|more| more.rest.back_mut()).or(self.first.as_mut())
     }
 
+    #[inline]
     fn push(&mut self, work: Work<J>) {
         if self.first.is_none() {
             self.first = Some(work);
@@ -135,6 +137,7 @@ impl<J> Outbox<J> {
         self.push(Work::Job(job));
     }
 
+    #[inline]
     pub(crate) fn front(&mut self) -> Front<'_, J> {
         match &mut self.first {
             None => Front::Empty,
@@ -156,6 +159,7 @@ impl<J> Outbox<J> {
     }
 
     /// The bytes that are due, if they lie in one piece and are all that waits.
+    #[inline]
     pub(crate) fn only(&self) -> Option<&[u8]> {
         if self.rest().next().is_none() { self.first.as_ref()?.bytes() } else { None }
     }
@@ -169,8 +173,19 @@ impl<J> Outbox<J> {
     }
 
     /// The first `count` bytes were sent.
-    pub(crate) fn sent(&mut self, mut count: usize) {
+    #[inline]
+    pub(crate) fn sent(&mut self, count: usize) {
         self.size -= count;
+        if self.size == 0 && self.more.is_none() && matches!(self.first, Some(Work::Copied(_))) {
+            // Most of the time.
+            self.first = None;
+        } else {
+            self.advance(count);
+        }
+        self.marks.sent(self.size);
+    }
+
+    fn advance(&mut self, mut count: usize) {
         while count > 0 {
             let Some(chunk) = &mut self.first else { break };
             let take = count.min(chunk.remaining());
@@ -180,7 +195,6 @@ impl<J> Outbox<J> {
                 self.done();
             }
         }
-        self.marks.sent(self.size);
     }
 
     /// What has left, to be dropped.

@@ -63,6 +63,7 @@ pub(crate) enum Stage {
 
 impl<W: SendSide> Mailbox<W> {
     /// The actor is being polled from here on: brings its knowledge up to date.
+    #[inline]
     pub(crate) fn begin_poll(&self, waker: &Waker, sight: &mut Sight) {
         let changed = self.flags.fetch_or(POLLED, Ordering::AcqRel) & CHANGED != 0;
         if changed || !sight.is_known(waker) {
@@ -84,6 +85,7 @@ impl<W: SendSide> Mailbox<W> {
     }
 
     /// The actor wants to rest; whether it may. Else it must look at the view.
+    #[inline]
     pub(crate) fn park(&self, view: &mut View) -> bool {
         if view.is_quiet && self.flags.compare_exchange(POLLED, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             return true;
@@ -114,6 +116,7 @@ impl<W: SendSide> Mailbox<W> {
     }
 
     /// Whether something was posted since the actor took its last view.
+    #[inline]
     pub(crate) fn has_changed(&self) -> bool {
         self.flags.load(Ordering::Acquire) & CHANGED != 0
     }
@@ -156,8 +159,14 @@ impl<W: SendSide> Mailbox<W> {
     }
 
     /// The protocol whose turn it is, if there is a new one.
+    #[inline]
     pub(crate) fn take_protocol(&self) -> Option<Parcel> {
-        if self.has_changed() { self.lock().succession.take() } else { None }
+        if self.has_changed() { self.next_protocol() } else { None }
+    }
+
+    #[cold]
+    fn next_protocol(&self) -> Option<Parcel> {
+        self.lock().succession.take()
     }
 
     /// Drops all protocols that were handed over and have not taken over yet.

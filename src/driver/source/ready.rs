@@ -28,6 +28,7 @@ impl Default for Readinesses {
 }
 
 impl Readinesses {
+    #[inline]
     pub(super) fn at(&self, index: usize) -> &Readiness {
         let block = (index / FIRST + 1).ilog2() as usize;
         let len = FIRST << block;
