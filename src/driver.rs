@@ -4,7 +4,8 @@
 //! [`Server::serve_forever`](crate::Server::serve_forever) put transports on these threads, [`spawn`](crate::spawn) other
 //! futures, and a child that is dropped while it runs is collected there. There is one, unless [`configure`] or the
 //! environment variable `SMOL_TRANSPORTS_THREADS` says otherwise. They are started when they are first needed and wait
-//! without any work while there is none. Transports that are awaited, or spawned on an executor, keep to async-io.
+//! without any work while there is none. Transports that are awaited, or spawned on an executor, are waited for by way of
+//! async-io.
 //!
 //! [`block_on`] makes a driver of the calling thread: what is awaited or spawned inside runs there, with no hand-over
 //! between threads, as in asyncio.
@@ -60,12 +61,14 @@ use std::time::Duration;
 
 use smol::Task;
 
+mod hub;
 mod inbox;
+mod poller;
 mod reactor;
 mod source;
 
-pub(crate) use reactor::current;
-use reactor::{Reactor, run};
+pub(crate) use hub::{Place, Waiting, has_hub, waiting};
+use reactor::{Reactor, current, run};
 pub(crate) use source::Registration;
 
 /// The environment variable that sets the number of threads.

@@ -97,6 +97,15 @@ async fn warm_up() {
     sh("exit 0").await.unwrap().await;
     drop(endless().await.unwrap());
     smol::unblock(|| ()).await;
+    // So much at a time that it is waited for together.
+    let mut many = Vec::new();
+    for _ in 0..4 {
+        many.push(endless().await.unwrap());
+    }
+    for child in &mut many {
+        assert!(smol::future::poll_once(child).await.is_none());
+    }
+    drop(many);
     until(|| children().is_empty() && !holds_pidfds()).await;
 }
 

@@ -1,24 +1,21 @@
-//! One epoll, and the loop around it.
+//! The loop around an epoll.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use std::mem::{self, MaybeUninit};
-use std::os::fd::{AsFd, OwnedFd};
+use std::mem;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use async_task::Runnable;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::EventFlags;
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use super::inbox::Inbox;
-use super::source::{Sources, Watch};
+use super::poller::Poller;
+use super::source::Lent;
 use crate::io::errors::retry;
-
-/// Events taken from epoll at once.
-const EVENTS: usize = 256;
 
 /// The key of the eventfd.
 const NOTIFIED: u64 = u64::MAX;
@@ -34,13 +31,12 @@ struct Local {
     queue: VecDeque<Runnable>,
 }
 
-/// An epoll and what other threads may do to it.
+/// A poller with a queue of tasks, and what other threads may do to it.
 #[derive(Debug)]
 pub(crate) struct Reactor {
-    epoll: OwnedFd,
+    poller: Arc<Poller>,
     /// Edge-triggered and never read: each write to it wakes the loop.
     event: OwnedFd,
-    sources: Sources,
     /// Tasks that other threads have woken.
     injected: Inbox<Runnable>,
     busy_poll: Duration,
@@ -55,38 +51,14 @@ pub(crate) fn current() -> Option<Arc<Reactor>> {
 
 impl Reactor {
     pub(crate) fn new(busy_poll: Duration) -> io::Result<Self> {
-        let this = Self {
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
-            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            sources: Sources::default(),
-            injected: Inbox::new(),
-            busy_poll,
-            heir: OnceLock::new(),
-        };
-        this.add(&this.event, NOTIFIED, EventFlags::IN | EventFlags::ET)?;
-        Ok(this)
+        let poller = Arc::new(Poller::new()?);
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        poller.add(&event, NOTIFIED, EventFlags::IN | EventFlags::ET)?;
+        Ok(Self { poller, event, injected: Inbox::new(), busy_poll, heir: OnceLock::new() })
     }
 
-    pub(crate) const fn sources(&self) -> &Sources {
-        &self.sources
-    }
-
-    pub(crate) fn add(&self, fd: impl AsFd, key: u64, flags: EventFlags) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(key), flags)?)
-    }
-
-    pub(crate) fn modify(&self, fd: impl AsFd, key: u64, flags: EventFlags) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key), flags)?)
-    }
-
-    pub(crate) fn remove(&self, fd: impl AsFd, watch: &Watch) {
-        // It was never added if adding has failed.
-        let _ = epoll::delete(&self.epoll, fd);
-        self.sources.remove(watch);
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.injected.is_closed()
+    pub(crate) const fn poller(&self) -> &Arc<Poller> {
+        &self.poller
     }
 
     /// Puts a task into the queue of the loop, from whatever thread.
@@ -118,23 +90,14 @@ impl Reactor {
         let _ = retry(|| Ok(rustix::io::write(&self.event, &1_u64.to_ne_bytes())?));
     }
 
-    /// Takes what epoll has to report, and wakes who waits for it.
-    fn wait(&self, timeout: Option<&Timespec>, lent: &mut Vec<(u64, Waker)>) -> bool {
-        let mut events = [const { MaybeUninit::uninit() }; EVENTS];
-        // An interrupted wait has nothing to report.
-        let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, timeout) else { return false };
-        self.sources.report(events.iter().map(|event| (event.data.u64(), event.flags)), lent);
-        !events.is_empty()
-    }
-
     /// Looks for events again and again, for as long as it was told to.
-    fn busy_wait(&self, lent: &mut Vec<(u64, Waker)>) -> bool {
+    fn busy_wait(&self, lent: &mut Lent) -> bool {
         if self.busy_poll.is_zero() {
             return false;
         }
         let start = Instant::now();
         while start.elapsed() < self.busy_poll {
-            if self.wait(Some(&Timespec::default()), lent) {
+            if self.poller.wait(Some(&Timespec::default()), lent) {
                 return true;
             }
         }
@@ -143,10 +106,8 @@ impl Reactor {
 
     /// The loop is over: what it still had to run goes on elsewhere.
     fn end(&self, queue: VecDeque<Runnable>) {
+        self.poller.end();
         queue.into_iter().chain(self.injected.close()).for_each(|runnable| self.rehome(runnable));
-        let mut wakers = Vec::new();
-        self.sources.report_all(EventFlags::IN | EventFlags::OUT, &mut wakers);
-        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Passes a task on: all of them to one driver, which they stay on.
@@ -209,6 +170,6 @@ pub(crate) fn run(reactor: &Arc<Reactor>, mut done: impl FnMut() -> bool) {
             continue;
         }
         let now = Timespec::default();
-        reactor.wait(busy.then_some(&now), &mut lent);
+        reactor.poller.wait(busy.then_some(&now), &mut lent);
     }
 }

@@ -11,13 +11,16 @@ use slab::Slab;
 
 mod ready;
 
-use super::reactor::Reactor;
+use super::poller::Poller;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 use ready::{READ, READ_ON, Readiness, Readinesses, WRITE};
 
 /// What a descriptor is registered for. What it can be written is asked for only while a write is blocked: else each
 /// read of the peer would be reported on some kinds of socket.
 const READING: EventFlags = EventFlags::IN.union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
+
+/// Wakers that were taken to be woken, and the keys of their sources.
+pub(super) type Lent = Vec<(u64, Waker)>;
 
 /// All descriptors of one epoll, and whom to wake for each.
 #[derive(Debug, Default)]
@@ -101,14 +104,14 @@ impl Sources {
     }
 
     /// Takes in what epoll has reported, and wakes who waits for it. `lent` is empty before and after.
-    pub(super) fn report(&self, events: impl Iterator<Item = (u64, EventFlags)>, lent: &mut Vec<(u64, Waker)>) {
+    pub(super) fn report(&self, events: impl Iterator<Item = (u64, EventFlags)>, lent: &mut Lent) {
         self.lend(events, lent);
         lent.iter().for_each(|(_, waker)| waker.wake_by_ref());
         self.take_back(lent);
     }
 
     /// Notes what was reported, and takes the wakers that it is for: to wake by reference costs less than to clone.
-    fn lend(&self, events: impl Iterator<Item = (u64, EventFlags)>, lent: &mut Vec<(u64, Waker)>) {
+    fn lend(&self, events: impl Iterator<Item = (u64, EventFlags)>, lent: &mut Lent) {
         let mut table = self.lock();
         for (key, flags) in events {
             if let Some(source) = table.get_mut(key) {
@@ -119,7 +122,7 @@ impl Sources {
     }
 
     /// Puts the wakers back, but for those whose source has gone or has another one by now.
-    fn take_back(&self, lent: &mut Vec<(u64, Waker)>) {
+    fn take_back(&self, lent: &mut Lent) {
         // Dropped without the lock.
         let mut unwanted = Vec::new();
         let mut table = self.lock();
@@ -131,7 +134,7 @@ impl Sources {
         }
     }
 
-    /// The same for all that there are.
+    /// Notes the same for all that there are; adds whom to wake.
     pub(super) fn report_all(&self, flags: EventFlags, wakers: &mut Vec<Waker>) {
         for (index, source) in &self.lock().slab {
             self.ready.at(index).report(flags);
@@ -180,7 +183,7 @@ impl Watch {
 /// A descriptor that is registered as long as this lives. It must be dropped before the descriptor is closed.
 #[derive(Debug)]
 pub(crate) struct Registration<S: AsFd> {
-    reactor: Arc<Reactor>,
+    poller: Arc<Poller>,
     watch: Watch,
     /// The writing is asked for as well.
     armed: bool,
@@ -188,10 +191,10 @@ pub(crate) struct Registration<S: AsFd> {
 }
 
 impl<S: AsFd> Registration<S> {
-    pub(crate) fn new(reactor: Arc<Reactor>, stream: Arc<S>) -> io::Result<Self> {
-        let watch = reactor.sources().insert();
-        let this = Self { reactor, watch, armed: false, stream };
-        this.reactor.add(&*this.stream, this.watch.key, READING)?;
+    pub(crate) fn new(poller: Arc<Poller>, stream: Arc<S>) -> io::Result<Self> {
+        let watch = poller.sources().insert();
+        let this = Self { poller, watch, armed: false, stream };
+        this.poller.add(&*this.stream, this.watch.key, READING)?;
         Ok(this)
     }
 
@@ -201,12 +204,12 @@ impl<S: AsFd> Registration<S> {
 
     /// The driver has ended: the descriptor must be bound anew.
     pub(crate) fn is_stale(&self) -> bool {
-        self.reactor.has_ended()
+        self.poller.has_ended()
     }
 
     /// Whether reading must go on although it came short.
     pub(crate) fn must_read_on(&self) -> bool {
-        self.watch.ready(self.reactor.sources()).has(READ_ON)
+        self.watch.ready(self.poller.sources()).has(READ_ON)
     }
 
     /// Whether the task is woken when there is something to read: it has been asked for, once and for all.
@@ -215,16 +218,16 @@ impl<S: AsFd> Registration<S> {
     }
 
     pub(crate) fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.watch.poll(self.reactor.sources(), READ, cx)
+        self.watch.poll(self.poller.sources(), READ, cx)
     }
 
     /// To be asked only after a write that came short: epoll reports at once what has become writable since.
     pub(crate) fn poll_writable(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let ready = self.watch.poll(self.reactor.sources(), WRITE, cx).is_ready();
+        let ready = self.watch.poll(self.poller.sources(), WRITE, cx).is_ready();
         if ready == self.armed {
             self.armed = !ready;
             let flags = if ready { READING } else { READING | EventFlags::OUT };
-            self.reactor.modify(&*self.stream, self.watch.key, flags)?;
+            self.poller.modify(&*self.stream, self.watch.key, flags)?;
         }
         if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -232,7 +235,7 @@ impl<S: AsFd> Registration<S> {
 
 impl<S: AsFd> Drop for Registration<S> {
     fn drop(&mut self) {
-        self.reactor.remove(&*self.stream, &self.watch);
+        self.poller.remove(&*self.stream, &self.watch);
     }
 }
 

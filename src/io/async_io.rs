@@ -10,7 +10,7 @@ use async_io::Async;
 use socket2::{SockRef, Socket};
 
 #[cfg(target_os = "linux")]
-use crate::driver::Registration;
+use crate::driver::{self, Place, Registration, Waiting};
 
 use super::errors::unless_blocked;
 use super::scratch::Scratch;
@@ -75,9 +75,14 @@ pub(crate) fn halves<S: Stream>(stream: S) -> Halves {
 pub(crate) enum Binding<S: AsSource> {
     /// Not at all so far.
     Unbound(Arc<S>),
-    AsyncIo(Async<Arc<S>>),
+    AsyncIo {
+        io: Async<Arc<S>>,
+        #[cfg(target_os = "linux")]
+        _place: Option<Place>,
+    },
+    /// By an epoll of this crate.
     #[cfg(target_os = "linux")]
-    Driver(Registration<S>),
+    Epoll(Registration<S>),
     /// It cannot be waited for, and never blocks: the likes of `/dev/null`.
     Always(Arc<S>),
 }
@@ -90,9 +95,9 @@ impl<S: AsSource> Binding<S> {
     fn shared(&self) -> &Arc<S> {
         match self {
             Self::Unbound(stream) | Self::Always(stream) => stream,
-            Self::AsyncIo(io) => io.get_ref(),
+            Self::AsyncIo { io, .. } => io.get_ref(),
             #[cfg(target_os = "linux")]
-            Self::Driver(registration) => registration.stream(),
+            Self::Epoll(registration) => registration.stream(),
         }
     }
 
@@ -100,7 +105,7 @@ impl<S: AsSource> Binding<S> {
     pub(crate) fn must_read_on(&self) -> bool {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Driver(registration) => registration.must_read_on(),
+            Self::Epoll(registration) => registration.must_read_on(),
             _ => false,
         }
     }
@@ -111,46 +116,52 @@ impl<S: AsSource> Binding<S> {
     pub(crate) fn is_awaited(&self, cx: &Context<'_>) -> bool {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Driver(registration) => registration.is_awaited(cx),
+            Self::Epoll(registration) => registration.is_awaited(cx),
             _ => false,
         }
     }
 
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.bind()?;
+        self.bind(cx)?;
         match self {
-            Self::AsyncIo(io) => io.poll_readable(cx),
+            Self::AsyncIo { io, .. } => io.poll_readable(cx),
             #[cfg(target_os = "linux")]
-            Self::Driver(registration) => registration.poll_readable(cx).map(Ok),
+            Self::Epoll(registration) => registration.poll_readable(cx).map(Ok),
             Self::Unbound(_) | Self::Always(_) => Poll::Ready(Ok(())),
         }
     }
 
     pub(crate) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.bind()?;
+        self.bind(cx)?;
         match self {
-            Self::AsyncIo(io) => io.poll_writable(cx),
+            Self::AsyncIo { io, .. } => io.poll_writable(cx),
             #[cfg(target_os = "linux")]
-            Self::Driver(registration) => registration.poll_writable(cx),
+            Self::Epoll(registration) => registration.poll_writable(cx),
             Self::Unbound(_) | Self::Always(_) => Poll::Ready(Ok(())),
         }
     }
 
-    /// Registers when it first has to wait: with the driver that is running here, else with async-io.
+    /// Registers when it first has to wait.
     #[inline]
-    fn bind(&mut self) -> io::Result<()> {
+    fn bind(&mut self, cx: &Context<'_>) -> io::Result<()> {
         match self {
-            Self::Unbound(_) => self.register(),
+            Self::Unbound(_) => self.register(cx),
             #[cfg(target_os = "linux")]
-            Self::Driver(registration) if registration.is_stale() => self.register(),
+            Self::Epoll(registration) if registration.is_stale() => self.register(cx),
+            #[cfg(target_os = "linux")]
+            Self::AsyncIo { .. } if driver::has_hub() => self.register(cx),
             _ => Ok(()),
         }
     }
 
     #[cold]
-    fn register(&mut self) -> io::Result<()> {
-        // What was registered before is taken back first.
-        self.unbind();
+    fn register(&mut self, cx: &Context<'_>) -> io::Result<()> {
+        if !matches!(self, Self::Unbound(_)) {
+            // What is waited for in the other direction must be asked for again.
+            cx.waker().wake_by_ref();
+            // What was registered before is taken back first.
+            self.unbind();
+        }
         let stream = self.shared().clone();
         *self = match register(stream.clone()) {
             Ok(bound) => bound,
@@ -172,12 +183,17 @@ impl<S: AsSource> Binding<S> {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn register<S: AsSource>(stream: Arc<S>) -> io::Result<Binding<S>> {
-    #[cfg(target_os = "linux")]
-    if let Some(reactor) = crate::driver::current() {
-        return Registration::new(reactor, stream).map(Binding::Driver);
+    match driver::waiting() {
+        Waiting::Epoll(poller) => Registration::new(poller, stream).map(Binding::Epoll),
+        Waiting::AsyncIo(place) => Ok(Binding::AsyncIo { io: Async::new_nonblocking(stream)?, _place: place }),
     }
-    Async::new_nonblocking(stream).map(Binding::AsyncIo)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn register<S: AsSource>(stream: Arc<S>) -> io::Result<Binding<S>> {
+    Ok(Binding::AsyncIo { io: Async::new_nonblocking(stream)? })
 }
 
 /// epoll's answer for what is always ready.
