@@ -27,6 +27,11 @@ pub(crate) trait Stream: AsSource + Debug + Send + Sync + Sized + 'static {
     /// Receives what is there; 0 is the end of file.
     fn recv(&self, buf: &mut [u8]) -> io::Result<usize>;
 
+    /// Whether a read that came short may have left something.
+    fn is_read_in_pieces(&self) -> bool {
+        false
+    }
+
     /// Sends what the system takes at once.
     fn send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
 
@@ -222,7 +227,8 @@ impl<S: Stream> StreamEndpoint<S> {
         self.hot = false;
         let received = unless_blocked(self.binding.stream().recv(buf))?;
         if let Some(count) = received {
-            self.hot = count == buf.len() || self.looking || self.binding.must_read_on();
+            let may_go_on = self.looking || self.binding.must_read_on() || self.binding.stream().is_read_in_pieces();
+            self.hot = count == buf.len() || may_go_on;
             self.eof = count == 0 && !buf.is_empty();
         } else {
             self.looking = false;

@@ -28,6 +28,8 @@ pub(crate) struct Pipe {
     is_socket: bool,
     /// It is ours alone, and has the size that the system gives.
     may_grow: AtomicBool,
+    /// Terminals give one line at a time.
+    is_device: bool,
 }
 
 /// Bytes that a pipe of Linux holds, unless it is told otherwise.
@@ -45,23 +47,26 @@ impl Pipe {
     pub(crate) fn adopt(fd: OwnedFd, end: End) -> io::Result<Self> {
         check(&fd, end)?;
         let flags = rustix::fs::fcntl_getfl(&fd)?;
-        let is_socket = file_type(&fd) == FileType::Socket;
+        let file_type = file_type(&fd);
+        let is_socket = file_type == FileType::Socket;
+        let is_device = file_type == FileType::CharacterDevice;
+        let new = |fd, _restore| Self { fd, _restore, is_socket, is_device, may_grow: AtomicBool::new(false) };
         if is_socket {
-            return Ok(Self { fd, _restore: None, is_socket, may_grow: AtomicBool::new(false) });
+            return Ok(new(fd, None));
         }
         if !flags.contains(OFlags::NONBLOCK) {
             if let Some(fd) = reopen(&fd, flags) {
-                return Ok(Self { fd, _restore: None, is_socket, may_grow: AtomicBool::new(false) });
+                return Ok(new(fd, None));
             }
         }
-        let _restore = Restore::at_the_end(&fd, flags)?;
-        Ok(Self { fd, _restore, is_socket, may_grow: AtomicBool::new(false) })
+        let restore = Restore::at_the_end(&fd, flags)?;
+        Ok(new(fd, restore))
     }
 
     /// Takes a descriptor that nobody else has.
     pub(crate) fn own(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self { fd, _restore: None, is_socket: false, may_grow: AtomicBool::new(true) })
+        Ok(Self { fd, _restore: None, is_socket: false, is_device: false, may_grow: AtomicBool::new(true) })
     }
 
     /// A full pipe has stopped its writer. One that holds as much as is read at once stops it less often, and both wake
@@ -219,6 +224,10 @@ impl Stream for Pipe {
             self.grow();
         }
         Ok(count)
+    }
+
+    fn is_read_in_pieces(&self) -> bool {
+        self.is_device
     }
 
     fn send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+#[cfg(target_os = "linux")]
+use smol_transports::driver;
 use smol_transports::{ReadTransport, connect_read_pipe, connect_write_pipe};
 
 use super::program::program;
@@ -98,6 +100,18 @@ fn a_program_reads_and_writes_through_two_descriptors() {
         assert_eq!(reader.log().received(), b"question\n");
         writer.transport().write("answer\n");
         writer.run_until(read_exact(user, "question\r\nanswer\r\n")).await;
+    });
+}
+
+/// A read gives one line, however many there are.
+#[cfg(target_os = "linux")]
+#[test]
+fn lines_that_were_typed_before_are_all_read_on_a_driver() {
+    run(async || {
+        let Some((user, program)) = terminal() else { return };
+        (&user).write_all(b"one\ntwo\nthree\n\x04").unwrap();
+        let reader = driver::block_on(async { connect_read_pipe(Reader::new(), program).await.unwrap().await });
+        assert_eq!(reader.log().received(), b"one\ntwo\nthree\n");
     });
 }
 
