@@ -60,7 +60,9 @@ impl TlsEndpoint {
             if !self.shared.lock().session.is_handshaking() {
                 return pushed;
             }
-            if ready!(self.poll_feed(cx, RECORD, &mut Sink::new(&mut [])))? == Recv::Eof {
+            let fed = ready!(self.poll_feed(cx, RECORD, &mut Sink::new(&mut [])))?;
+            // The end may have come right behind what has completed it.
+            if fed == Recv::Eof && self.shared.lock().session.is_handshaking() {
                 return Poll::Ready(Err(self.failure.take().unwrap_or_else(gone)));
             }
         }

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use futures_lite::future;
 use futures_rustls::rustls::{ClientConnection, StreamOwned};
+#[cfg(target_os = "linux")]
+use smol_transports::driver;
 use smol_transports::{OnEof, Tls, Transport, Written, connect_accepted_socket};
 
 use super::common::{BOTH, CERTIFICATES, client, serve, serve_echo, server};
 use crate::common::{
-    assert_same, blocking, descriptors, guard, isolated, pattern, read_all, read_exact, reset_on_close, tcp_pair,
+    assert_same, blocking, descriptors, guard, isolated, patient, pattern, read_all, read_exact, reset_on_close,
+    tcp_pair,
 };
 use crate::recorder::{Call, Log, Recorder};
 
@@ -73,6 +76,23 @@ fn a_cut_connection_is_no_end() {
         against(Recorder::new(&log).on_made(|transport| transport.write("hi")), server(), reset).await;
         assert_eq!(log.end(), Some(ErrorKind::ConnectionReset));
     });
+}
+
+/// A driver reads on to the end, if that was reported, before anybody looks at what it has read.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_end_right_behind_the_handshake_does_not_fail_it() {
+    let log = Log::default();
+    let cut = |mut stream: Stream| {
+        // The last words of the handshake, the data and the end leave together.
+        socket2::SockRef::from(&stream.sock).set_tcp_cork(true).unwrap();
+        stream.write_all(b"half a mess").unwrap();
+        stream.sock.shutdown(Shutdown::Write).unwrap();
+        let _ = stream.sock.read_to_end(&mut Vec::new());
+    };
+    driver::block_on(patient(against(Recorder::new(&log), server(), cut)));
+    let data = Call::Data(b"half a mess".to_vec());
+    assert_eq!(log.calls(), [Call::Made, data, Call::Lost(Some(ErrorKind::UnexpectedEof))]);
 }
 
 #[test]
@@ -296,7 +316,7 @@ fn both_backends_carry_it() {
             assert_eq!(log.end(), None);
         }
         #[cfg(target_os = "linux")]
-        smol_transports::driver::block_on(async {
+        driver::block_on(async {
             let log = Log::default();
             let protocol = Recorder::new(&log)
                 .on_made(|transport| transport.write("on a driver of its own"))
