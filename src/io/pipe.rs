@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
@@ -13,7 +12,6 @@ use socket2::Socket;
 
 use super::async_io::{Binding, Stream};
 use super::errors::retry;
-use super::scratch::SIZE;
 use super::socket::FLAGS;
 use super::{Endpoint, Flow, Halves, Recv};
 use crate::info::{ExtraInfo, PipeKind};
@@ -26,14 +24,9 @@ pub(crate) struct Pipe {
     _restore: Option<Arc<Restore>>,
     /// Each call says itself that it must not wait: the mode of a socket is left alone.
     is_socket: bool,
-    /// It is ours alone, and has the size that the system gives.
-    may_grow: AtomicBool,
     /// Terminals give one line at a time.
     is_device: bool,
 }
-
-/// Bytes that a pipe of Linux holds, unless it is told otherwise.
-const CAPACITY: usize = 64 * 1024;
 
 /// Which end is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +43,7 @@ impl Pipe {
         let file_type = file_type(&fd);
         let is_socket = file_type == FileType::Socket;
         let is_device = file_type == FileType::CharacterDevice;
-        let new = |fd, _restore| Self { fd, _restore, is_socket, is_device, may_grow: AtomicBool::new(false) };
+        let new = |fd, _restore| Self { fd, _restore, is_socket, is_device };
         if is_socket {
             return Ok(new(fd, None));
         }
@@ -66,17 +59,7 @@ impl Pipe {
     /// Takes a descriptor that nobody else has.
     pub(crate) fn own(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self { fd, _restore: None, is_socket: false, is_device: false, may_grow: AtomicBool::new(true) })
-    }
-
-    /// A full pipe has stopped its writer. One that holds as much as is read at once stops it less often, and both wake
-    /// each other less often. The system may refuse that, if the user has many such pipes.
-    #[cold]
-    fn grow(&self) {
-        #[cfg(target_os = "linux")]
-        if self.may_grow.swap(false, Ordering::Relaxed) {
-            let _ = rustix::pipe::fcntl_setpipe_size(&self.fd, SIZE);
-        }
+        Ok(Self { fd, _restore: None, is_socket: false, is_device: false })
     }
 
     /// What there is to know about it.
@@ -219,11 +202,7 @@ impl Stream for Pipe {
         if self.is_socket {
             return retry(|| Ok(rustix::net::recv(&self.fd, &mut *buf, RecvFlags::DONTWAIT)?.0));
         }
-        let count = retry(|| Ok(rustix::io::read(&self.fd, &mut *buf)?))?;
-        if count >= CAPACITY {
-            self.grow();
-        }
-        Ok(count)
+        retry(|| Ok(rustix::io::read(&self.fd, &mut *buf)?))
     }
 
     fn is_read_in_pieces(&self) -> bool {
@@ -321,30 +300,5 @@ impl Endpoint for WriteEnd {
 
     fn into_socket(self: Box<Self>) -> Option<Socket> {
         None
-    }
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pipe_that_was_full_grows_once() {
-        let (read, write) = pair().unwrap();
-        let pipe = Pipe::own(read).unwrap();
-        let size = || rustix::pipe::fcntl_getpipe_size(&pipe.fd).unwrap();
-        let mut buf = vec![0; SIZE];
-        let mut pass = |count: usize| {
-            assert_eq!(rustix::io::write(&write, &vec![1; count]).unwrap(), count);
-            assert_eq!(pipe.recv(&mut buf).unwrap(), count);
-        };
-        pass(CAPACITY - 1);
-        assert_eq!(size(), CAPACITY);
-        pass(CAPACITY);
-        // Not for users who have too many of them already.
-        let grown = size();
-        assert!([CAPACITY, SIZE].contains(&grown), "{grown}");
-        pass(CAPACITY);
-        assert_eq!(size(), grown);
     }
 }
