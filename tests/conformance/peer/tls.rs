@@ -60,7 +60,7 @@ impl TlsPeer {
     }
 
     /// Takes what is there without waiting. Session tickets that nobody has read would make a reset of closing.
-    fn look_for_answer(&mut self) -> io::Result<()> {
+    fn take_what_is_there(&mut self) -> io::Result<()> {
         self.socket()?.set_nonblocking(true)?;
         while self.pull().is_ok_and(|count| count > 0) {}
         self.is_broken = self.connection.reader().fill_buf().is_ok_and(|data| !data.is_empty());
@@ -98,11 +98,13 @@ impl Peer for TlsPeer {
     }
 
     fn close_notify(&mut self) -> io::Result<()> {
+        // Before it is sent: what the other side answers to it is no unread data.
+        self.take_what_is_there()?;
         self.connection.send_close_notify();
         self.has_finished = true;
         // As with the plain sockets it does not matter whether the other side is still there.
         let _ = self.push();
-        self.look_for_answer()
+        Ok(())
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
