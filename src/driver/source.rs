@@ -12,6 +12,7 @@ use slab::Slab;
 mod ready;
 
 use super::poller::Poller;
+use crate::actor::delivery::guarded;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 use ready::{READ, READ_ON, Readiness, Readinesses, WRITE};
 
@@ -106,7 +107,9 @@ impl Sources {
     /// Takes in what epoll has reported, and wakes who waits for it. `lent` is empty before and after.
     pub(super) fn report(&self, events: impl Iterator<Item = (u64, EventFlags)>, lent: &mut Lent) {
         self.lend(events, lent);
-        lent.iter().for_each(|(_, waker)| waker.wake_by_ref());
+        let mut wakers = lent.iter().map(|(_, waker)| waker);
+        // One that panics must not keep the others asleep.
+        while guarded(|| wakers.by_ref().for_each(Waker::wake_by_ref)).is_err() {}
         self.take_back(lent);
     }
 

@@ -5,8 +5,10 @@ use std::net::{Shutdown, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_lite::FutureExt;
+use futures_lite::future::poll_fn;
 use smol_transports::testing::{Memory, poll};
 use smol_transports::{
     Buffered, BufferedProtocol, Connection, OnEof, Protocol, StreamProtocol, Transport, WriteLimits, connect_socket,
@@ -354,4 +356,37 @@ fn a_panic_leaves_other_connections_of_the_same_task_alone() {
         drop(canary);
     });
     assert_eq!(read_exact(peer, 5), b"alive");
+}
+
+/// Somebody else's.
+struct BrokenWaker;
+
+impl Wake for BrokenWaker {
+    fn wake(self: Arc<Self>) {
+        resume_unwind(Box::new(PAYLOAD));
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_else_asleep() {
+    let (near, mut far) = tcp_pair();
+    let (nears, mut fars): (Vec<_>, Vec<_>) = (0..8).map(|_| tcp_pair()).unzip();
+    let log = Log::default();
+    guard(async {
+        let mut connections = Vec::new();
+        for near in nears {
+            connections.push(connect_socket(Recorder::new(&log).alone(), near).await.unwrap());
+        }
+        let mut poll_all = |cx: &mut Context<'_>| connections.iter_mut().all(|one| one.poll(cx).is_pending());
+        assert!(poll_fn(|cx| Poll::Ready(poll_all(cx))).await);
+        let mut broken = connect_socket(Recorder::new(&Log::default()).alone(), near).await.unwrap();
+        let waker = Waker::from(Arc::new(BrokenWaker));
+        assert!(broken.poll(&mut Context::from_waker(&waker)).is_pending());
+        far.write_all(b"x").unwrap();
+        fars.iter_mut().for_each(|far| far.write_all(b"x").unwrap());
+        let mut have_all_come = |cx: &mut Context<'_>| poll_all(cx) && log.data().len() == 8;
+        poll_fn(|cx| if have_all_come(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+        // Its end wakes it as well.
+        assert!(broken.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    });
 }
