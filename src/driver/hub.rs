@@ -1,7 +1,7 @@
 //! Where descriptors are waited for outside of a driver: most by an epoll that is one source of async-io.
 
 use std::env;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 
@@ -20,8 +20,12 @@ const FEW: usize = 4;
 
 static PLACES: AtomicUsize = AtomicUsize::new(FEW);
 
-/// Unset as long as there are few; none where it is not wanted, or the system has had no descriptor left for it.
+/// None where it is not wanted, or the system has had no descriptor left for it. It is there from the first on: whoever
+/// counts descriptors would take one that comes with the load for a leak.
 static COMMON: OnceLock<Option<Arc<Hub>>> = OnceLock::new();
+
+/// There have been more than a few.
+static IN_USE: AtomicBool = AtomicBool::new(false);
 
 /// Who waits for a descriptor.
 #[derive(Debug)]
@@ -43,18 +47,19 @@ pub(crate) fn waiting() -> Waiting {
     if let Some(reactor) = current() {
         return Waiting::Epoll(reactor.poller().clone());
     }
-    let place = if COMMON.get().is_none() { Place::take() } else { None };
+    let Some(hub) = COMMON.get_or_init(Hub::start) else { return Waiting::AsyncIo(None) };
+    let place = if has_hub() { None } else { Place::take() };
     if place.is_some() {
         return Waiting::AsyncIo(place);
     }
-    let hub = COMMON.get_or_init(Hub::start).as_ref();
-    hub.map_or(Waiting::AsyncIo(None), |hub| Waiting::Epoll(hub.0.get_ref().clone()))
+    IN_USE.store(true, Ordering::Relaxed);
+    Waiting::Epoll(hub.0.get_ref().clone())
 }
 
 /// Whether there are so many that all are to be waited for by the hub. It stays so: a few that async-io waits for beside
 /// it would cost the calls of both.
 pub(crate) fn has_hub() -> bool {
-    COMMON.get().is_some_and(Option::is_some)
+    IN_USE.load(Ordering::Relaxed)
 }
 
 impl Place {
