@@ -19,6 +19,11 @@ const OUTPUTS: [Pipe; 2] = [Pipe::Stdout, Pipe::Stderr];
 
 const KILL: i32 = 9;
 
+/// The place of an output.
+fn index(pipe: Pipe) -> usize {
+    usize::from(pipe == Pipe::Stderr)
+}
+
 /// A sink, and the pipes that lead to it.
 pub(super) struct Branch {
     pub(super) pipes: &'static [Pipe],
@@ -83,7 +88,7 @@ impl Tap {
     }
 
     fn stream(&mut self, pipe: Pipe) -> &mut Stream {
-        &mut self.streams[usize::from(pipe == Pipe::Stderr)]
+        &mut self.streams[index(pipe)]
     }
 
     /// Bytes that have come so far.
@@ -112,23 +117,31 @@ impl Tap {
         failed.into_iter().for_each(|err| self.fail(err));
     }
 
-    fn has_room(&mut self, pipe: Pipe) -> bool {
+    /// Whose sinks have no room. Each sink is asked once: an answer holds for all of its pipes, and one that is asked again
+    /// need not wake for the answer before.
+    fn full(&mut self) -> [bool; 2] {
         let cx = &mut Context::from_waker(&self.waker);
-        let mut branches = self.branches.iter_mut().filter(|branch| branch.pipes.contains(&pipe));
-        branches.all(|branch| branch.sink.poll_ready(cx).is_ready())
+        let mut full = [false; 2];
+        for branch in &mut self.branches {
+            if branch.sink.poll_ready(cx).is_pending() {
+                branch.pipes.iter().for_each(|pipe| full[index(*pipe)] = true);
+            }
+        }
+        full
     }
 
     /// Reads those pipes whose sinks have room, and no others.
     pub(super) fn set_reading(&mut self, transport: &SubprocessTransport) {
+        let full = self.full();
         for pipe in OUTPUTS {
-            let wanted = self.has_room(pipe);
+            let is_full = full[index(pipe)];
             let stream = self.stream(pipe);
-            if stream.open && stream.paused == wanted {
-                stream.paused = !wanted;
+            if stream.open && stream.paused != is_full {
+                stream.paused = is_full;
                 let handle = if pipe == Pipe::Stdout { transport.stdout() } else { transport.stderr() };
                 match handle {
-                    Some(handle) if wanted => handle.resume_reading(),
-                    Some(handle) => handle.pause_reading(),
+                    Some(handle) if is_full => handle.pause_reading(),
+                    Some(handle) => handle.resume_reading(),
                     None => {}
                 }
             }

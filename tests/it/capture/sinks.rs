@@ -1,12 +1,13 @@
 //! Where output goes while it comes.
 
+use std::future::IntoFuture;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use futures_lite::StreamExt;
-use futures_lite::future::zip;
+use futures_lite::future::{poll_fn, zip};
 use smol_transports::Pipe;
 use smol_transports::capture::{self, Chunk, Chunks, End, Keep, LongLines, Sink, Writer};
 use smol_transports::testing::{Clock, Script, poll};
@@ -344,4 +345,40 @@ fn a_writer_that_panics_ends_its_runs() {
     let run = shell("echo text").sink(Writer::new(Broken).sink());
     let err = guard(async { run.await }).unwrap_err();
     assert!(err.to_string().ends_with(": the writer panicked: a panic on purpose"), "{err}");
+}
+
+/// A sink that has room again when it is asked a second time after a chunk, and wakes nobody then.
+struct Fickle {
+    waker: Shared<Option<Waker>>,
+    is_full: bool,
+}
+
+impl Sink for Fickle {
+    fn chunk(&mut self, _: &Chunk<'_>) -> io::Result<()> {
+        self.is_full = true;
+        Ok(())
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_full = std::mem::take(&mut self.is_full);
+        *self.waker.lock().unwrap() = is_full.then(|| cx.waker().clone());
+        if is_full { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+#[test]
+fn a_sink_of_both_pipes_that_has_room_meanwhile_does_not_stop_the_run() {
+    guard(async {
+        let waker = Shared::default();
+        let sink = Fickle { waker: waker.clone(), is_full: false };
+        let mut run = Box::pin(shell("echo out; echo err >&2").sink(sink).into_future());
+        let captured = poll_fn(|cx| {
+            let polled = run.as_mut().poll(cx);
+            let waker = waker.lock().unwrap().take();
+            waker.into_iter().for_each(Waker::wake);
+            polled
+        });
+        let captured = captured.await.unwrap();
+        assert_eq!((captured.stdout().bytes(), captured.stderr().bytes()), (&b"out\n"[..], &b"err\n"[..]));
+    });
 }
