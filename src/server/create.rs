@@ -96,7 +96,8 @@ impl<F> CreateServer<F> {
     }
 
     /// Shares the port with other servers that do the same (`SO_REUSEPORT`); off by default.
-    /// [`Unsupported`](io::ErrorKind::Unsupported) where the platform has no such option.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where the platform has no such option, and
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for what is no address: a socket that exists, or a Unix socket.
     pub const fn reuse_port(mut self, on: bool) -> Self {
         self.listen_options.reuse_port = on;
         self

@@ -32,6 +32,11 @@ enum Kind {
 
 impl Listen {
     pub(super) async fn bind(self, options: &ListenOptions) -> io::Result<(Vec<Socket>, Guard)> {
+        if options.reuse_port && !matches!(self.0, Kind::Addresses(_)) {
+            let text =
+                "there is no port to share: reuse_port is for addresses, not for sockets that exist or Unix sockets";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         match self.0 {
             Kind::Sockets(sockets) => Ok((sockets.into_iter().collect::<io::Result<_>>()?, None)),
             Kind::Addresses(addrs) => Ok((bind_all(addrs, options).await?, None)),

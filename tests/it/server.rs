@@ -12,7 +12,7 @@ use async_executor::Executor;
 use async_io::Async;
 use futures_lite::future;
 use smol_transports::{
-    Address, Listen, Protocol, Server, ServerHandle, Serving, Transport, WriteLimits, create_server,
+    Address, Listen, Protocol, Server, ServerHandle, Serving, Transport, WriteLimits, create_server, create_unix_server,
 };
 
 use crate::common::{
@@ -226,6 +226,19 @@ fn two_servers_share_a_port_that_is_reused() {
         let second = create_server(echo, addr).reuse_port(true).await.unwrap();
         assert_eq!(port(&second), addr);
         assert!(create_server(echo, addr).await.is_err(), "a third one that does not share is refused");
+    });
+}
+
+#[test]
+fn only_a_port_can_be_shared() {
+    guard(async {
+        let existing = create_server(echo, TcpListener::bind(ANY).unwrap()).reuse_port(true).await;
+        assert_eq!(existing.unwrap_err().kind(), ErrorKind::InvalidInput);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let unix = create_unix_server(echo, &path).reuse_port(true).await;
+        assert_eq!(unix.unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert!(!path.exists());
     });
 }
 
