@@ -5,7 +5,8 @@
 //! futures, and a child that is dropped while it runs is collected there. There is one, unless [`configure`] or the
 //! environment variable `SMOL_TRANSPORTS_THREADS` says otherwise. They are started when they are first needed and wait
 //! without any work while there is none. Transports that are awaited, or spawned on an executor, are waited for by way of
-//! async-io.
+//! async-io: each alone while there are few, all by one epoll when there are more. The environment variable
+//! `SMOL_TRANSPORTS_HUB=0` keeps to the former.
 //!
 //! [`block_on`] makes a driver of the calling thread: what is awaited or spawned inside runs there, with no hand-over
 //! between threads, as in asyncio.

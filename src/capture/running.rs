@@ -36,8 +36,8 @@ const PIPES_FULL: u64 = 2 * 1024 * 1024;
 /// # Errors
 ///
 /// What the system says when the program cannot be started, as with [`Run::start`]. A [`Failure`], with all that was
-/// captured in it, if the child was not successful and the run is not [`unchecked`](Run::unchecked), or if a sink or what feeds
-/// standard input has failed.
+/// captured in it, if the child was not successful and the run is not [`unchecked`](Run::unchecked), or if a sink or what
+/// feeds standard input has failed.
 ///
 /// # Panics
 ///

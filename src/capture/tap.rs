@@ -117,8 +117,8 @@ impl Tap {
         failed.into_iter().for_each(|err| self.fail(err));
     }
 
-    /// Whose sinks have no room. Each sink is asked once: an answer holds for all of its pipes, and one that is asked again
-    /// need not wake for the answer before.
+    /// Whose sinks have no room. Each sink is asked once: an answer holds for all of its pipes, and one that is asked
+    /// again need not wake for the answer before.
     fn full(&mut self) -> [bool; 2] {
         let cx = &mut Context::from_waker(&self.waker);
         let mut full = [false; 2];
