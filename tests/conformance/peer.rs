@@ -67,6 +67,16 @@ fn closed() -> io::Error {
     rustix::io::Errno::BADF.into()
 }
 
+/// Receives; a process that was stopped and goes on has its wait interrupted, which is no end.
+pub(crate) fn recv(peer: &mut dyn Peer, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match peer.recv(buffer) {
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            received => return received,
+        }
+    }
+}
+
 /// Whether a time limit has elapsed.
 pub(crate) fn is_timeout(err: &io::Error) -> bool {
     matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)

@@ -125,7 +125,7 @@ impl Driver {
         let peer = self.peer(name)?;
         let mut chunk = [0; CHUNK];
         loop {
-            match peer.recv(&mut chunk) {
+            match peer::recv(peer, &mut chunk) {
                 Ok(len) if len > 0 => bytes.extend_from_slice(&chunk[..len]),
                 end => return Ok(peer.way_of_ending(end)?),
             }
@@ -150,7 +150,7 @@ impl Driver {
         let mut chunk = [0; CHUNK];
         // When nothing has come at first, it may be that the library side had no turn at all.
         for _ in 0..2 {
-            match self.peer(name)?.recv(&mut chunk) {
+            match peer::recv(self.peer(name)?, &mut chunk) {
                 Ok(len) => return Ok(Some(chunk[..len].to_vec())),
                 Err(err) if is_timeout(&err) => self.round_trips()?,
                 Err(_) => break,
@@ -165,7 +165,7 @@ fn recv(peer: &mut dyn Peer, len: usize) -> Value {
     let mut bytes = vec![0; len];
     let mut filled = 0;
     while filled < len {
-        match peer.recv(&mut bytes[filled..]) {
+        match peer::recv(peer, &mut bytes[filled..]) {
             Ok(more) if more > 0 => filled += more,
             _ => break,
         }
