@@ -3,7 +3,7 @@
 use std::future::IntoFuture;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use futures_lite::StreamExt;
@@ -315,20 +315,22 @@ fn an_error_of_a_writer_may_use_the_writer_to_say_what_it_is() {
         }
     }
     impl std::error::Error for Talkative {}
-    struct Full(Arc<OnceLock<Writer>>);
+    struct Full(Shared<Option<Writer>>);
     impl Write for Full {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::Error::other(Talkative(self.0.get().unwrap().clone())))
+            Err(io::Error::other(Talkative(self.0.lock().unwrap().clone().unwrap())))
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
-    let own = Arc::new(OnceLock::new());
+    let own = Shared::default();
     let writer = Writer::new(Full(own.clone()));
-    assert!(own.set(writer.clone()).is_ok());
+    *own.lock().unwrap() = Some(writer.clone());
     writer.write("text").unwrap();
     assert_eq!(guard(writer.flush()).unwrap_err().to_string(), "full");
+    // Or it would keep itself.
+    own.lock().unwrap().take();
 }
 
 #[test]

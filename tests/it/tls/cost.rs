@@ -135,7 +135,7 @@ fn hostile_peers_cost_next_to_nothing() {
                 }
                 let spent = Duration::from_millis(10 * (used() - start));
                 assert_eq!(lost(&served) + served.errors.len(), ends + reports + 1, "{name}");
-                assert!(spent <= there.max(LIMIT) / SHARE, "{name}: {spent:?} of processor time in {there:?}");
+                assert!(is_watched() || spent <= there.max(LIMIT) / SHARE, "{name}: {spent:?} of processor time in {there:?}");
                 println!("{name}: {spent:?} of processor time");
                 ends_in_time(name, LIMIT, there);
             }
@@ -148,6 +148,12 @@ fn lost(served: &Served) -> usize {
     served.log.calls().iter().filter(|call| matches!(call, Call::Lost(_))).count()
 }
 
+/// Whether costs cannot be measured: a tool watches, which takes its time and keeps what was freed. `scripts/sanitize`
+/// says so.
+fn is_watched() -> bool {
+    std::env::var_os("SMOL_TRANSPORTS_SANITIZE").is_some()
+}
+
 /// Memory of this process, in KiB.
 fn memory() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -158,6 +164,9 @@ fn memory() -> usize {
 #[test]
 fn a_paused_connection_keeps_little() {
     const SIZE: usize = 1 << 30;
+    if is_watched() {
+        return println!("skipped: memory is not measured under a tool that keeps what was freed");
+    }
     isolated("tls::cost::a_paused_connection_keeps_little", || {
         guard(async {
             let (sender, transports) = async_channel::unbounded();
@@ -203,6 +212,9 @@ fn offer(addr: SocketAddr, size: usize, progress: &async_channel::Sender<usize>)
 #[test]
 fn a_connection_at_rest_keeps_no_buffer() {
     const CONNECTIONS: usize = 200;
+    if is_watched() {
+        return println!("skipped: memory is not measured under a tool that keeps what was freed");
+    }
     isolated("tls::cost::a_connection_at_rest_keeps_no_buffer", || {
         guard(async {
             let served =
