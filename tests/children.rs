@@ -135,8 +135,21 @@ fn missing(recorder: Recorder) -> Spawn<Recorder> {
     subprocess_exec(recorder, Command::new("/no/such/program"))
 }
 
+/// Whether a program that cannot be run is told: valgrind makes a fork of what shares its memory with the child, so its
+/// parent hears nothing and believes that it runs.
+fn is_failure_told() -> bool {
+    let told = std::env::var("SMOL_TRANSPORTS_SANITIZE").as_deref() != Ok("valgrind");
+    if !told {
+        println!("skipped: under valgrind nobody is told that a program cannot be run");
+    }
+    told
+}
+
 #[test]
 fn two_hundred_missing_programs_leave_nothing() {
+    if !is_failure_told() {
+        return;
+    }
     alone(async || {
         for _ in 0..200 {
             let recorder = Recorder::new();
@@ -149,6 +162,9 @@ fn two_hundred_missing_programs_leave_nothing() {
 
 #[test]
 fn whatever_fails_at_the_start_leaves_nothing() {
+    if !is_failure_told() {
+        return;
+    }
     alone(async || {
         let mut lost = Command::new("true");
         lost.current_dir("/no/such/directory");
