@@ -135,7 +135,10 @@ fn hostile_peers_cost_next_to_nothing() {
                 }
                 let spent = Duration::from_millis(10 * (used() - start));
                 assert_eq!(lost(&served) + served.errors.len(), ends + reports + 1, "{name}");
-                assert!(is_watched() || spent <= there.max(LIMIT) / SHARE, "{name}: {spent:?} of processor time in {there:?}");
+                assert!(
+                    is_watched() || spent <= there.max(LIMIT) / SHARE,
+                    "{name}: {spent:?} of processor time in {there:?}"
+                );
                 println!("{name}: {spent:?} of processor time");
                 ends_in_time(name, LIMIT, there);
             }
