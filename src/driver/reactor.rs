@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
+use std::ptr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,17 @@ impl Reactor {
 
     /// Has the loop look at everything again before it sleeps.
     pub(crate) fn look_again(&self) {
-        self.injected.notice(|| self.ring());
+        self.injected.notice(|| {
+            // On its own thread it is awake.
+            if !self.is_current() {
+                self.ring();
+            }
+        });
+    }
+
+    fn is_current(&self) -> bool {
+        let is_it = |local: &Local| ptr::eq(&*local.reactor, self);
+        CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(is_it)).unwrap_or(false)
     }
 
     fn ring(&self) {
