@@ -1,6 +1,7 @@
 //! The descriptors at a driver's epoll.
 
 use std::io;
+use std::mem;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ mod ready;
 use super::poller::Poller;
 use crate::actor::delivery::guarded;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
-use ready::{READ, READ_ON, Readiness, Readinesses, WRITE};
+use ready::{Readiness, Readinesses};
 
 /// What a descriptor is registered for. What it can be written is asked for only while a write is blocked: else each
 /// read of the peer would be reported on some kinds of socket.
@@ -91,12 +92,21 @@ impl Sources {
         table.generation = generation.next();
         let index = table.slab.insert(Source { generation, waker: None });
         self.ready.at(index).reset();
-        Watch { key: generation.upper() | index as u64, waker: None }
+        Watch { key: generation.upper() | index as u64, seen: 0, waker: None }
     }
 
     fn set_waker(&self, key: u64, waker: &Waker) {
         let replaced = self.lock().get_mut(key).and_then(|source| source.waker.replace(waker.clone()));
         drop(replaced);
+    }
+
+    /// Whether it was reported that writing is worth a try; once for each report.
+    fn take_write(&self, ready: &Readiness) -> bool {
+        ready.may_write() && {
+            let _table = self.lock();
+            ready.take_write();
+            true
+        }
     }
 
     pub(super) fn remove(&self, watch: &Watch) {
@@ -146,10 +156,19 @@ impl Sources {
     }
 }
 
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Read,
+    Write,
+}
+
 /// The place of a descriptor among the sources.
 #[derive(Debug)]
 pub(crate) struct Watch {
     key: u64,
+    /// The last report of something to read that was acted on.
+    seen: u32,
     /// Whom the source wakes. It is kept here as well because it hardly ever changes, and asking takes a lock.
     waker: Option<Waker>,
 }
@@ -165,21 +184,34 @@ impl Watch {
         self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
     }
 
+    /// Whether something was reported that nobody has acted on.
     #[inline]
-    fn poll(&mut self, sources: &Sources, bit: u8, cx: &Context<'_>) -> Poll<()> {
-        if self.ready(sources).take(bit) {
+    fn take(&mut self, sources: &Sources, way: Way) -> bool {
+        let ready = self.ready(sources);
+        match way {
+            Way::Read => {
+                let reads = ready.reads();
+                mem::replace(&mut self.seen, reads) != reads
+            }
+            Way::Write => sources.take_write(ready),
+        }
+    }
+
+    #[inline]
+    fn poll(&mut self, sources: &Sources, way: Way, cx: &Context<'_>) -> Poll<()> {
+        if self.take(sources, way) {
             return Poll::Ready(());
         }
-        if self.is_known(cx.waker()) { Poll::Pending } else { self.ask(sources, bit, cx) }
+        if self.is_known(cx.waker()) { Poll::Pending } else { self.ask(sources, way, cx) }
     }
 
     /// Asks to be woken from now on.
     #[cold]
-    fn ask(&mut self, sources: &Sources, bit: u8, cx: &Context<'_>) -> Poll<()> {
+    fn ask(&mut self, sources: &Sources, way: Way, cx: &Context<'_>) -> Poll<()> {
         sources.set_waker(self.key, cx.waker());
         self.waker = Some(cx.waker().clone());
         // It may have come in between, from another thread.
-        if self.ready(sources).take(bit) { Poll::Ready(()) } else { Poll::Pending }
+        if self.take(sources, way) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -212,7 +244,7 @@ impl<S: AsFd> Registration<S> {
 
     /// Whether reading must go on although it came short.
     pub(crate) fn must_read_on(&self) -> bool {
-        self.watch.ready(self.poller.sources()).has(READ_ON)
+        self.watch.ready(self.poller.sources()).must_read_on()
     }
 
     /// Whether the task is woken when there is something to read: it has been asked for, once and for all.
@@ -221,12 +253,12 @@ impl<S: AsFd> Registration<S> {
     }
 
     pub(crate) fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.watch.poll(self.poller.sources(), READ, cx)
+        self.watch.poll(self.poller.sources(), Way::Read, cx)
     }
 
     /// To be asked only after a write that came short: epoll reports at once what has become writable since.
     pub(crate) fn poll_writable(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let ready = self.watch.poll(self.poller.sources(), WRITE, cx).is_ready();
+        let ready = self.watch.poll(self.poller.sources(), Way::Write, cx).is_ready();
         if ready == self.armed {
             self.armed = !ready;
             let flags = if ready { READING } else { READING | EventFlags::OUT };

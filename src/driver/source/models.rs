@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::event::epoll::EventFlags;
 
-use super::{READ, READ_ON, Sources, WRITE};
+use super::{Sources, Way};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::check::{block_on, check, spawn};
 
@@ -29,7 +29,7 @@ fn no_edge_is_lost() {
         let (sources, data) = &*shared;
         let mut taken = 0;
         while taken < 2 {
-            block_on(poll_fn(|cx| watch.poll(sources, READ, cx)));
+            block_on(poll_fn(|cx| watch.poll(sources, Way::Read, cx)));
             taken += data.swap(0, Ordering::Relaxed);
         }
         reporter.join().unwrap();
@@ -48,8 +48,8 @@ fn one_direction_does_not_take_the_other_ones_readiness() {
             report(&its, key, EventFlags::OUT);
             report(&its, key, EventFlags::IN);
         });
-        block_on(poll_fn(|cx| watch.poll(&sources, READ, cx)));
-        block_on(poll_fn(|cx| watch.poll(&sources, WRITE, cx)));
+        block_on(poll_fn(|cx| watch.poll(&sources, Way::Read, cx)));
+        block_on(poll_fn(|cx| watch.poll(&sources, Way::Write, cx)));
         reporter.join().unwrap();
     });
 }
@@ -61,8 +61,8 @@ fn the_end_of_the_peer_is_reported_for_good() {
         let mut watch = sources.insert();
         let (its, key) = (sources.clone(), watch.key);
         let reporter = spawn(move || report(&its, key, EventFlags::RDHUP));
-        block_on(poll_fn(|cx| watch.poll(&sources, READ, cx)));
-        assert!(watch.ready(&sources).has(READ_ON));
+        block_on(poll_fn(|cx| watch.poll(&sources, Way::Read, cx)));
+        assert!(watch.ready(&sources).must_read_on());
         reporter.join().unwrap();
     });
 }

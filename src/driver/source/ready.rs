@@ -1,18 +1,20 @@
-//! What is known about the readiness of descriptors: one byte for each.
+//! What is known about the readiness of descriptors: one word for each.
 
 use std::iter::repeat_with;
 use std::sync::OnceLock;
 
 use rustix::event::epoll::EventFlags;
 
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
 
-pub(super) const READ: u8 = 1;
-pub(super) const WRITE: u8 = 2;
+/// Writing is worth a try.
+const WRITE: u32 = 1;
 /// Sticky: a short read does not mean that all was read. There is an end to be found, or urgent data, which reads stop at.
-pub(super) const READ_ON: u8 = 4;
+const READ_ON: u32 = 2;
+/// Counts the reports that there is something to read.
+const READ: u32 = 4;
 
-/// Bytes of the first block; each other one is twice as large as the one before.
+/// Words of the first block; each other one is twice as large as the one before.
 const FIRST: usize = 64;
 /// So there are more of them than descriptors of a process.
 const BLOCKS: usize = 26;
@@ -37,9 +39,11 @@ impl Readinesses {
     }
 }
 
-/// The bits above, set by whoever has heard of an event, and taken by whoever acts on it.
+/// The bits above, changed only by whoever has the lock of the sources. Reports of something to read are counted: the
+/// reader remembers how many it has seen, and need not change anything. One would be missed only if exactly 2^30 came
+/// between two looks, or a multiple of that.
 #[derive(Debug, Default)]
-pub(super) struct Readiness(AtomicU8);
+pub(super) struct Readiness(AtomicU32);
 
 impl Readiness {
     pub(super) fn reset(&self) {
@@ -47,29 +51,36 @@ impl Readiness {
     }
 
     pub(super) fn report(&self, flags: EventFlags) {
-        let mut ready = 0;
+        let mut ready = self.0.load(Ordering::Relaxed);
         if flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR | EventFlags::PRI) {
-            ready |= READ | READ_ON;
+            ready |= READ_ON;
         }
         // A peer that has only finished sending says nothing about writing.
-        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR | EventFlags::OUT) {
             ready |= WRITE;
         }
-        if flags.contains(EventFlags::IN) {
-            ready |= READ;
+        if flags.intersects(EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+            ready = ready.wrapping_add(READ);
         }
-        if flags.contains(EventFlags::OUT) {
-            ready |= WRITE;
-        }
-        self.0.fetch_or(ready, Ordering::AcqRel);
+        self.0.store(ready, Ordering::Release);
     }
 
-    pub(super) fn has(&self, bit: u8) -> bool {
-        self.0.load(Ordering::Acquire) & bit != 0
+    /// A number that is another one after each report of something to read.
+    #[inline]
+    pub(super) fn reads(&self) -> u32 {
+        self.0.load(Ordering::Acquire) / READ
     }
 
-    pub(super) fn take(&self, bit: u8) -> bool {
-        self.has(bit) && self.0.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+    pub(super) fn must_read_on(&self) -> bool {
+        self.0.load(Ordering::Acquire) & READ_ON != 0
+    }
+
+    pub(super) fn may_write(&self) -> bool {
+        self.0.load(Ordering::Acquire) & WRITE != 0
+    }
+
+    pub(super) fn take_write(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed) & !WRITE, Ordering::Release);
     }
 }
 
