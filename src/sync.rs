@@ -25,3 +25,16 @@ pub(crate) mod check;
 mod event;
 #[cfg(all(test, any(model = "loom", model = "shuttle")))]
 pub(crate) use event::{Event, EventListener};
+
+/// `thread_local!`: a thread of a model is no thread of the system.
+macro_rules! per_thread {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = $init:expr;) => {
+        #[cfg(not(all(test, any(model = "loom", model = "shuttle"))))]
+        std::thread_local! { $(#[$attribute])* static $name: $type = const { $init }; }
+        #[cfg(all(test, model = "loom"))]
+        loom::thread_local! { $(#[$attribute])* static $name: $type = $init; }
+        #[cfg(all(test, model = "shuttle"))]
+        shuttle::thread_local! { $(#[$attribute])* static $name: $type = $init; }
+    };
+}
+pub(crate) use per_thread;

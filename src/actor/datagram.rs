@@ -107,9 +107,9 @@ impl DatagramActor {
 
     /// Tells the protocol that the endpoint is there: the first callback, before any other.
     pub(crate) fn made(&mut self, receive: &mut dyn Receive<Datagrams>) {
+        let _polling = self.mailbox.polling();
         stats::made();
         self.delivery(receive, Waker::noop()).deliver(DatagramEvent::ConnectionMade);
-        self.mailbox.yield_now();
     }
 
     /// Ready when `connection_lost` was called and everything is let go of.
@@ -117,6 +117,7 @@ impl DatagramActor {
         if self.source.is_none() {
             return Poll::Ready(());
         }
+        let _polling = self.mailbox.polling();
         self.mailbox.begin_poll(cx.waker(), &mut self.sight);
         for _ in 0..ROUNDS {
             if !self.sight.view.is_quiet {
@@ -135,7 +136,6 @@ impl DatagramActor {
                 return Poll::Pending;
             }
         }
-        self.mailbox.yield_now();
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -111,7 +111,7 @@ impl<M: Messages> Delivery<'_, M> {
             return M::Answer::default();
         }
         let answer = self.call(event);
-        if !known || self.mailbox.has_changed() {
+        if !known || self.mailbox.must_look() {
             self.settle();
         }
         answer
@@ -119,7 +119,7 @@ impl<M: Messages> Delivery<'_, M> {
 
     /// Whether the last view still holds, and allows the callback for `input`: so nobody need be asked.
     fn is_known_to_be_due(&self, input: Input) -> bool {
-        input == Input::DataReceived && self.view.flow == Flow::Continue && !self.mailbox.has_changed()
+        input == Input::DataReceived && self.view.flow == Flow::Continue && !self.mailbox.must_look()
     }
 
     /// Whether more of what was received may be delivered.

@@ -1,10 +1,12 @@
-//! What an actor shares with its handles: one lock, one waker, and two flags that say whether either is needed.
+//! What an actor shares with its handles: one lock, one waker, and a flag that says whether the lock is needed.
 //!
 //! Handles post here; the actor looks here whenever it is polled. What a caller can read back is true at once, and what
 //! the actor must do about it is derived from the same state, so nothing can be forgotten between the two.
 
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::io;
+use std::ptr;
 use std::task::Waker;
 
 use super::cause::Cause;
@@ -16,8 +18,8 @@ use crate::message::Written;
 use crate::state::lifecycle::{Input, Lifecycle, State};
 use crate::state::limits::WriteLimits;
 use crate::stats;
-use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::sync::{Event as Notify, EventListener, Mutex, MutexGuard, PoisonError};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Event as Notify, EventListener, Mutex, MutexGuard, PoisonError, per_thread};
 use crate::trace::Trace;
 
 #[cfg(unix)]
@@ -28,10 +30,25 @@ mod stream;
 
 pub(crate) use owner::{Sight, Stage, View};
 
-/// The actor is being polled: it looks at what was posted before it rests, so nobody needs to wake it.
-const POLLED: u8 = 1;
-/// Something was posted since the actor took its last view.
-const CHANGED: u8 = 2;
+per_thread! {
+    /// The mailbox of the actor that is being polled on this thread; the innermost one, if they are nested. It looks at
+    /// what was posted before it rests, so nobody on this thread needs to wake it.
+    static POLLED: Cell<*const ()> = Cell::new(ptr::null());
+}
+
+/// While this lives the actor of a mailbox is being polled on this thread.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Polling {
+    /// The one around it.
+    outer: *const (),
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        POLLED.with(|polled| polled.set(self.outer));
+    }
+}
 
 /// `W` is the sending half: [`WriteSide`] for streams of bytes.
 #[derive(Debug)]
@@ -39,9 +56,9 @@ pub(crate) struct Mailbox<W = WriteSide> {
     inner: Mutex<Inner<W>>,
     info: ExtraInfo,
     trace: Trace,
-    /// `POLLED` is changed by the actor, `CHANGED` set and cleared under the lock. As long as nothing is posted the actor
-    /// begins, delivers and rests without the lock: by its last view, and these.
-    flags: AtomicU8,
+    /// Something was posted since the actor took its last view, or it has to leave its waker again. As long as neither is
+    /// the case it begins, delivers and rests without the lock. It is changed under the lock only.
+    changed: AtomicBool,
     /// Writing was resumed, a job was done, or the end has come.
     drained: Notify,
     /// `connection_lost` was called and the descriptor is closed.
@@ -55,8 +72,6 @@ struct Inner<W> {
     /// What the counters know of `write`.
     buffered: stats::Buffered,
     reading_paused: bool,
-    /// The actor is being polled, as whoever has the lock has found it: what is written now is gathered.
-    polled: bool,
     /// The actor must look at something that the rest of the state does not show.
     dirty: bool,
     waker: Option<Waker>,
@@ -82,7 +97,6 @@ impl<W: SendSide + Debug + Send> Stop for Mailbox<W> {
 }
 
 impl<W: SendSide> Mailbox<W> {
-    /// A mailbox for an actor that counts as being polled until it parks.
     pub(crate) fn new(write: W, info: ExtraInfo) -> Self {
         let trace = Trace::new(write.name(), &info);
         let inner = Inner {
@@ -90,7 +104,6 @@ impl<W: SendSide> Mailbox<W> {
             write,
             buffered: stats::Buffered::default(),
             reading_paused: false,
-            polled: true,
             dirty: false,
             waker: None,
             cause: None,
@@ -102,7 +115,7 @@ impl<W: SendSide> Mailbox<W> {
             inner: Mutex::new(inner),
             info,
             trace,
-            flags: AtomicU8::new(POLLED | CHANGED),
+            changed: AtomicBool::new(true),
             drained: Notify::new(),
             closed: Notify::new(),
         }
@@ -112,18 +125,34 @@ impl<W: SendSide> Mailbox<W> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The actor is being polled as long as the result lives.
+    pub(crate) fn polling(&self) -> Polling {
+        Polling { outer: POLLED.with(|polled| polled.replace(self.address())) }
+    }
+
+    fn address(&self) -> *const () {
+        ptr::from_ref(self).cast()
+    }
+
     /// Changes the state, and wakes the actor if that gave it something to do.
     fn post<R>(&self, change: impl FnOnce(&mut Inner<W>) -> R) -> R {
+        self.post_knowing(|inner, _| change(inner))
+    }
+
+    /// The same. `change` is told whether the actor is being polled on this thread: what is written then is gathered.
+    fn post_knowing<R>(&self, change: impl FnOnce(&mut Inner<W>, bool) -> R) -> R {
+        let is_polled = POLLED.with(Cell::get) == self.address();
         let mut inner = self.lock();
-        inner.polled = self.flags.load(Ordering::Acquire) & POLLED != 0;
-        let result = change(&mut inner);
-        // The actor may have gone to rest meanwhile. It cannot any more without having seen this.
-        let rests = self.flags.fetch_or(CHANGED, Ordering::AcqRel) & POLLED == 0;
-        let waker = if rests && inner.has_work() { inner.waker.take() } else { None };
-        let spent = inner.write.take_spent();
-        if rests {
+        let result = change(&mut inner, is_polled);
+        self.changed.store(true, Ordering::Release);
+        let mut waker = None;
+        if !is_polled {
             inner.count_buffered();
+            if inner.has_work() {
+                waker = inner.waker.take();
+            }
         }
+        let spent = inner.write.take_spent();
         drop(inner);
         drop(spent);
         waker.into_iter().for_each(Waker::wake);
@@ -221,7 +250,7 @@ impl<W: SendSide> Mailbox<W> {
         if inner.lifecycle.state() == State::Lost {
             return Some(parcel);
         }
-        self.flags.fetch_or(CHANGED, Ordering::AcqRel);
+        self.changed.store(true, Ordering::Release);
         let untold = inner.write.untold() + elsewhere;
         inner.succession.push(parcel, untold)
     }

@@ -69,6 +69,20 @@ fn what_is_posted_while_the_actor_goes_to_rest_is_seen() {
 }
 
 #[test]
+fn a_request_wakes_the_actor_though_one_before_it_has_done_so_while_it_was_polled() {
+    check(|| {
+        let (connection, transport, peer) = connect();
+        let thread = spawn(move || {
+            transport.pause_reading();
+            transport.close();
+        });
+        run(connection);
+        thread.join().unwrap();
+        assert!(peer.is_closed());
+    });
+}
+
+#[test]
 fn an_abort_is_seen() {
     check(|| {
         let (connection, transport, peer) = connect();

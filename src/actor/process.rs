@@ -147,6 +147,7 @@ impl ProcessActor {
 
     /// Tells the protocol that the child is running: the first callback.
     pub(crate) fn made(&mut self, receive: &mut dyn Receive<Processes>) {
+        let _polling = self.mailbox.polling();
         crate::stats::made();
         for (pipe, actor) in &mut self.pipes {
             let losses = &mut Vec::new();
@@ -154,7 +155,6 @@ impl ProcessActor {
         }
         // What the protocol writes now goes into pipes that are open already; their opening is told to nobody.
         self.delivery(receive).deliver(ProcessEvent::ConnectionMade);
-        self.mailbox.yield_now();
     }
 
     /// Ready when `connection_lost` was called and everything is let go of.
@@ -162,6 +162,7 @@ impl ProcessActor {
         if self.lost {
             return Poll::Ready(());
         }
+        let _polling = self.mailbox.polling();
         self.mailbox.begin_poll(cx.waker(), &mut self.sight);
         for _ in 0..ROUNDS {
             self.poll_pipes(cx, receive);
@@ -173,7 +174,6 @@ impl ProcessActor {
                 return Poll::Pending;
             }
         }
-        self.mailbox.yield_now();
         cx.waker().wake_by_ref();
         Poll::Pending
     }

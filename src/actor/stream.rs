@@ -78,9 +78,9 @@ impl StreamActor {
 
     /// Tells the protocol that the connection is made: the first callback, before any other.
     pub(crate) fn made(&mut self, receive: &mut dyn Receive) {
+        let _polling = self.mailbox.polling();
         stats::made();
         self.delivery(receive, Waker::noop()).deliver(Event::ConnectionMade);
-        self.mailbox.yield_now();
     }
 
     /// Ready when `connection_lost` was called and everything is let go of.
@@ -88,6 +88,7 @@ impl StreamActor {
         if self.endpoint.is_none() {
             return Poll::Ready(());
         }
+        let _polling = self.mailbox.polling();
         self.mailbox.begin_poll(cx.waker(), &mut self.sight);
         for _ in 0..ROUNDS {
             if self.sight.view.has_news {
@@ -113,7 +114,6 @@ impl StreamActor {
                 return Poll::Pending;
             }
         }
-        self.mailbox.yield_now();
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -1,9 +1,14 @@
 //! The model checkers, under common names.
 
 #[cfg(model = "loom")]
-pub(crate) use loom::{future::block_on, sync::Condvar, thread::spawn};
+pub(crate) use loom::{sync::Condvar, thread::spawn};
 #[cfg(model = "shuttle")]
-pub(crate) use shuttle::{future::block_on, sync::Condvar, thread::spawn};
+pub(crate) use shuttle::{sync::Condvar, thread::spawn};
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use super::{Mutex, PoisonError};
 
@@ -20,7 +25,7 @@ pub(crate) fn check(model: impl Fn() + Send + Sync + 'static) {
 #[cfg(model = "shuttle")]
 pub(crate) fn check(model: impl Fn() + Send + Sync + 'static) {
     let schedules = std::env::var("SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
-    let model = std::sync::Arc::new(model);
+    let model = Arc::new(model);
     let again = model.clone();
     shuttle::check_random(move || model(), schedules / 2);
     shuttle::check_pct(move || again(), schedules / 2, 3);
@@ -45,5 +50,25 @@ impl Bell {
             rung = self.heard.wait(rung).unwrap_or_else(PoisonError::into_inner);
         }
         *rung = false;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+}
+
+/// Runs a future to its end. The checkers' own give another waker to each poll, or wake without a cause: both would hide
+/// that a wake-up is missing.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(bell.clone());
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        bell.wait();
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::task::Waker;
 
-use super::{CHANGED, Inner, Mailbox, POLLED};
+use super::{Inner, Mailbox};
 use crate::actor::cause::Cause;
 use crate::actor::send_side::SendSide;
 use crate::actor::succession::Parcel;
@@ -62,11 +62,10 @@ pub(crate) enum Stage {
 }
 
 impl<W: SendSide> Mailbox<W> {
-    /// The actor is being polled from here on: brings its knowledge up to date.
+    /// A poll begins: brings what the actor knows up to date.
     #[inline]
     pub(crate) fn begin_poll(&self, waker: &Waker, sight: &mut Sight) {
-        let changed = self.flags.fetch_or(POLLED, Ordering::AcqRel) & CHANGED != 0;
-        if changed || !sight.is_known(waker) {
+        if self.must_look() || !sight.is_known(waker) {
             let mut inner = self.lock();
             // The first round looks at everything.
             inner.dirty = false;
@@ -84,10 +83,10 @@ impl<W: SendSide> Mailbox<W> {
         self.see(&mut self.lock())
     }
 
-    /// The actor wants to rest; whether it may. Else it must look at the view.
+    /// The actor wants to rest; whether it may. Else it must look at the view. Whoever posts from now on wakes it.
     #[inline]
     pub(crate) fn park(&self, view: &mut View) -> bool {
-        if view.is_quiet && self.flags.compare_exchange(POLLED, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if view.is_quiet && !self.must_look() {
             return true;
         }
         let mut inner = self.lock();
@@ -95,30 +94,24 @@ impl<W: SendSide> Mailbox<W> {
         inner.dirty = false;
         *view = self.see(&mut inner);
         if rests {
-            // A handle may have queued something since the last settling.
+            // What a callback has queued since the last settling; other threads count what they queue.
             inner.count_buffered();
-            self.flags.fetch_and(!POLLED, Ordering::AcqRel);
         }
         rests
     }
 
-    /// The actor rests although there may be work; it has woken itself.
-    pub(crate) fn yield_now(&self) {
-        self.flags.fetch_and(!POLLED, Ordering::AcqRel);
-    }
-
-    /// The state as the actor is to know it. A protocol that waits is still to be taken.
+    /// The state as the actor is to know it. A protocol that waits is still to be taken, and a waker that was taken to be
+    /// left again.
     fn see(&self, inner: &mut Inner<W>) -> View {
-        inner.polled = true;
-        let changed = if inner.succession.is_empty() { 0 } else { CHANGED };
-        self.flags.store(POLLED | changed, Ordering::Release);
+        let is_due = !inner.succession.is_empty() || inner.waker.is_none();
+        self.changed.store(is_due, Ordering::Release);
         inner.view()
     }
 
-    /// Whether something was posted since the actor took its last view.
+    /// Whether something was posted since the actor took its last view, or it has to come for another reason.
     #[inline]
-    pub(crate) fn has_changed(&self) -> bool {
-        self.flags.load(Ordering::Acquire) & CHANGED != 0
+    pub(crate) fn must_look(&self) -> bool {
+        self.changed.load(Ordering::Acquire)
     }
 
     /// Whether the callback for `input` may be made now.
@@ -129,7 +122,6 @@ impl<W: SendSide> Mailbox<W> {
     /// A callback has returned: sends what it gathered, and tells what the marks have to say.
     pub(crate) fn settle(&self) -> (Option<W::News>, View) {
         let mut inner = self.lock();
-        inner.polled = true;
         inner.work();
         inner.succession.advance();
         let was_paused = inner.write.marks().is_paused();
@@ -161,7 +153,7 @@ impl<W: SendSide> Mailbox<W> {
     /// The protocol whose turn it is, if there is a new one.
     #[inline]
     pub(crate) fn take_protocol(&self) -> Option<Parcel> {
-        if self.has_changed() { self.next_protocol() } else { None }
+        if self.must_look() { self.next_protocol() } else { None }
     }
 
     #[cold]
@@ -252,6 +244,10 @@ impl<W: SendSide> Inner<W> {
 
 #[cfg(all(test, not(any(model = "loom", model = "shuttle"))))]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
     use super::*;
     use crate::actor::write_side::{Chunk, WriteSide};
     use crate::info::ExtraInfo;
@@ -260,11 +256,12 @@ mod tests {
     use crate::state::limits::WriteLimits;
 
     #[test]
-    fn what_a_handle_queues_before_the_actor_rests_is_counted() {
+    fn what_a_callback_queues_before_the_actor_rests_is_counted() {
         let ((_endpoint, outlet), pipe) = memory::halves();
         pipe.set_room(0);
         let write = WriteSide::new(Kind::default(), WriteLimits::default(), outlet);
         let mailbox = Mailbox::new(write, ExtraInfo::default());
+        let _polling = mailbox.polling();
         assert!(mailbox.admit(Input::ConnectionMade));
         mailbox.write(Chunk::Borrowed(b"sent in vain"));
         let (_, mut view) = mailbox.settle();
@@ -272,5 +269,33 @@ mod tests {
         while !mailbox.park(&mut view) {}
         let inner = mailbox.lock();
         assert_eq!(inner.buffered.bytes(), inner.write.size());
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Without a guard of `polling` this thread counts as another one.
+    #[test]
+    fn each_request_wakes_the_actor_though_one_has_done_so_while_it_was_polled() {
+        let ((_endpoint, outlet), _pipe) = memory::halves();
+        let mailbox =
+            Mailbox::new(WriteSide::new(Kind::default(), WriteLimits::default(), outlet), ExtraInfo::default());
+        assert!(mailbox.admit(Input::ConnectionMade));
+        let wakes = Arc::new(Wakes::default());
+        let waker = wakes.clone().into();
+        let mut sight = Sight::NEW;
+        for paused in [true, false, true] {
+            mailbox.begin_poll(&waker, &mut sight);
+            let before = wakes.0.load(Ordering::Relaxed);
+            mailbox.set_reading_paused(paused);
+            assert_eq!(wakes.0.load(Ordering::Relaxed), before + 1);
+            while !mailbox.park(&mut sight.view) {}
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::{io::tls::Shared, tls::Tls};
 /// For the handles of byte streams.
 impl Mailbox {
     pub(crate) fn write(&self, mut data: Chunk<'_>) -> Written {
-        self.post(|inner| inner.write(&mut data))
+        self.post_knowing(|inner, is_polled| inner.write(&mut data, is_polled))
     }
 
     pub(crate) fn write_eof(&self) -> io::Result<()> {
@@ -139,7 +139,7 @@ impl Mailbox {
 
 /// What is not taken over stays with the caller, who drops it without the lock.
 impl Inner<WriteSide> {
-    fn write(&mut self, data: &mut Chunk<'_>) -> Written {
+    fn write(&mut self, data: &mut Chunk<'_>, is_polled: bool) -> Written {
         if self.write.outbox.is_finished() {
             return Written::Refused(Misuse::WriteAfterEof);
         }
@@ -149,7 +149,7 @@ impl Inner<WriteSide> {
         if data.len() > 0 {
             let blocked = self.write.is_blocked();
             let sent =
-                if self.polled || !self.write.is_direct() { self.write.gather(data) } else { self.write.send(data) };
+                if is_polled || !self.write.is_direct() { self.write.gather(data) } else { self.write.send(data) };
             self.after_send(blocked, sent);
             self.check_bounds();
             self.write.latch();
