@@ -98,7 +98,8 @@ impl<A> Datagrams<A> {
     /// The first `count` datagrams were sent, or have failed; the bytes they held.
     pub(crate) fn remove(&mut self, count: usize) -> usize {
         let before = self.size;
-        for datagram in self.queue.drain(..count.min(self.queue.len())) {
+        for _ in 0..count {
+            let Some(datagram) = self.queue.pop_front() else { break };
             self.size -= datagram.data.len();
             self.spent.extend(datagram.data.shared());
         }

@@ -161,7 +161,8 @@ impl<J> Outbox<J> {
     /// The bytes that are due, if they lie in one piece and are all that waits.
     #[inline]
     pub(crate) fn only(&self) -> Option<&[u8]> {
-        if self.rest().next().is_none() { self.first.as_ref()?.bytes() } else { None }
+        let is_alone = self.more.as_ref().is_none_or(|more| more.rest.is_empty());
+        if is_alone { self.first.as_ref()?.bytes() } else { None }
     }
 
     fn work(&self) -> impl Iterator<Item = &Work<J>> {

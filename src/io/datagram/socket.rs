@@ -14,7 +14,7 @@ pub(crate) use unix::*;
 #[cfg(unix)]
 mod unix {
     use rustix::net::addr::SocketAddrArg;
-    use rustix::net::{RecvFlags, SocketAddrAny, SocketAddrUnix};
+    use rustix::net::{AddressFamily, RecvFlags, SocketAddrAny, SocketAddrUnix};
 
     use super::*;
     use crate::info::UnixAddr;
@@ -49,8 +49,8 @@ mod unix {
     }
 
     fn sender(addr: SocketAddrAny) -> Addr {
-        if let Ok(addr) = std::net::SocketAddr::try_from(addr.clone()) {
-            return Addr::Inet(addr);
+        if addr.address_family() != AddressFamily::UNIX {
+            return std::net::SocketAddr::try_from(addr).map_or_else(|_| unnamed(), Addr::Inet);
         }
         // rustix panics at a path that fills its place without a zero at the end, which any local sender may have.
         if addr.addr_len() as usize > LONGEST {
@@ -103,8 +103,14 @@ mod unix {
         let Some(to) = datagram.to else {
             return retry(|| Ok(rustix::net::send(socket, datagram.data, FLAGS)?)).map(drop);
         };
-        let to = destination(to)?;
-        retry(|| Ok(rustix::net::sendto(socket, datagram.data, FLAGS, &to)?)).map(drop)
+        match to {
+            Addr::Inet(to) => send_to(socket, datagram.data, to),
+            Addr::Unix(to) => send_to(socket, datagram.data, &unix_destination(to)?),
+        }
+    }
+
+    fn send_to(socket: &Raw, data: &[u8], to: &impl SocketAddrArg) -> io::Result<()> {
+        retry(|| Ok(rustix::net::sendto(socket, data, FLAGS, to)?)).map(drop)
     }
 
     #[cfg(not(target_os = "linux"))]
