@@ -25,9 +25,9 @@ usage: bench_server --listen tcp:ADDR|tls:ADDR|unix:PATH|udp:ADDR [options]
                            send back what arrives (default), the same without heeding pauses, discard it, or send
                            all the time
   --backend driver|async-io|smol
-                           where connections run: on driver threads (default), in the main thread on async-io, or
-                           on an executor of smol's
-  --threads N              driver threads, or threads of the executor; 1 by default
+                           where connections run: on a driver (default), in the main thread on async-io, or on an
+                           executor of smol's
+  --threads N              threads of the driver or the executor; 1 by default. A single driver is the main thread
   --send-buffer BYTES      what the system may keep of what is sent; small ones make sends come short
   --max-connections N      clients at the same time; the others wait in the backlog
   --write-cap BYTES        what may wait to be sent to a client before its connection is ended
@@ -374,17 +374,21 @@ fn announce(kind: &str, addr: &Addr, options: &Options) -> io::Result<()> {
     Ok(())
 }
 
+/// One thread is that of the caller.
 #[cfg(target_os = "linux")]
-fn start_threads(options: &Options) -> io::Result<()> {
-    if options.backend != Backend::Driver {
-        return Ok(());
+fn run_on_driver(options: Options) -> io::Result<()> {
+    use smol_transports::driver;
+    if options.threads == 1 {
+        return driver::block_on(run(options));
     }
-    smol_transports::driver::configure().threads(options.threads).start()
+    driver::configure().threads(options.threads).start()?;
+    smol::block_on(run(options))
 }
 
+/// There are no drivers: what would run there runs on smol's executor.
 #[cfg(not(target_os = "linux"))]
-fn start_threads(_: &Options) -> io::Result<()> {
-    Ok(())
+fn run_on_driver(options: Options) -> io::Result<()> {
+    smol::block_on(run(options))
 }
 
 /// A bound socket whose send buffer its connections inherit.
@@ -438,7 +442,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match start_threads(&options).and_then(|()| smol::block_on(run(options))) {
+    let result = match options.backend {
+        Backend::Driver => run_on_driver(options),
+        Backend::AsyncIo | Backend::Smol => smol::block_on(run(options)),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("bench_server: {err}");

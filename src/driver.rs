@@ -214,7 +214,7 @@ where
 ///
 /// If the system has no descriptor left. A panic of the future goes on in the caller.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let reactor = Arc::new(Reactor::new(Duration::ZERO).expect("descriptors for an epoll and an eventfd"));
+    let reactor = Arc::new(Reactor::new(Duration::ZERO).expect("descriptors for a driver, and for async-io"));
     let mut future = pin!(future);
     let root = Arc::new(Root { woken: AtomicBool::new(true), reactor: reactor.clone() });
     let waker = Waker::from(root.clone());

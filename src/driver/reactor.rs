@@ -2,13 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::ptr;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use async_io::Timer;
 use async_task::Runnable;
 use rustix::event::epoll::EventFlags;
 use rustix::event::{EventfdFlags, Timespec, eventfd};
@@ -17,6 +21,9 @@ use super::inbox::Inbox;
 use super::poller::Poller;
 use super::source::Lent;
 use crate::io::errors::retry;
+
+/// Descriptors that async-io takes for itself: an epoll, an eventfd and a timer.
+const ASYNC_IO: usize = 3;
 
 /// The key of the eventfd.
 const NOTIFIED: u64 = u64::MAX;
@@ -55,6 +62,7 @@ impl Reactor {
         let poller = Arc::new(Poller::new()?);
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         poller.add(&event, NOTIFIED, EventFlags::IN | EventFlags::ET)?;
+        prepare_timers()?;
         Ok(Self { poller, event, injected: Inbox::new(), busy_poll, heir: OnceLock::new() })
     }
 
@@ -130,6 +138,20 @@ impl Reactor {
             None => drop(runnable.run()),
         }
     }
+}
+
+/// Timers are those of async-io, which takes descriptors of its own at the first one, and panics for good if there are
+/// none. That must not happen when a listener has to pause because there are none.
+fn prepare_timers() -> io::Result<()> {
+    static READY: OnceLock<()> = OnceLock::new();
+    if READY.get().is_none() {
+        let room = (0..ASYNC_IO).map(|_| eventfd(0, EventfdFlags::CLOEXEC)).collect::<Result<Vec<_>, _>>()?;
+        drop(room);
+        let mut timer = Timer::after(Duration::from_secs(1));
+        let _ = Pin::new(&mut timer).poll(&mut Context::from_waker(Waker::noop()));
+        let _ = READY.set(());
+    }
+    Ok(())
 }
 
 /// Restores the loop around this one.

@@ -48,9 +48,9 @@ fn listen(socket: Socket) -> io::Result<Listen> {
     }
 }
 
-/// Clients on a driver thread.
+/// Clients on a driver, which is this thread.
 pub(super) fn driver(socket: Socket) -> io::Result<()> {
-    smol::block_on(async {
+    driver::block_on(async {
         if let Socket::Udp(socket) = socket {
             let endpoint = create_datagram_endpoint(Box::new(Answer) as Box<dyn DatagramProtocol + Send>);
             endpoint.socket(socket).await?.spawn().1.await;
