@@ -114,7 +114,7 @@ const GROUPS: &[Group] = &[
         title: "echo beside 4 streams",
         workloads: "tcp-beside",
         servers: &["tokio-ct", "ours"],
-        pins: &[Pin::Split],
+        pins: BOTH,
         bars: &[ours("tokio-ct", P99, Mean, AtMost(0.5))],
     },
     Group {

@@ -9,6 +9,7 @@ use futures_lite::{AsyncReadExt, StreamExt};
 use smol_transports::{Pipe, SubprocessProtocol, SubprocessTransport, subprocess_exec};
 
 use crate::args::Plan;
+use crate::machine::{self, Pin};
 use crate::report::median;
 
 const BYTES: u64 = 1 << 30;
@@ -17,14 +18,18 @@ const BUFFER: usize = 64 * 1024;
 
 /// A way to run children; the first is the base.
 const WAYS: [&str; 6] = ["async-process", "std", "tokio", "duct", "ours", "ours on a driver"];
-pub(crate) const TASKS: [(&str, &str); 3] =
-    [("capture", "1 GiB from `head`"), ("spawn-1", "300 x `true`, one by one"), ("spawn-8", "300 x `true`, 8 at once")];
+pub(crate) const TASKS: [(&str, &str); 4] = [
+    ("capture", "1 GiB from `head`"),
+    ("capture-on-one-core", "1 GiB from `head`, all on one core"),
+    ("spawn-1", "300 x `true`, one by one"),
+    ("spawn-8", "300 x `true`, 8 at once"),
+];
 
 pub(crate) fn table(plan: &Plan) -> io::Result<String> {
     let titles = TASKS.map(|(_, title)| title).join(" | ");
     let mut out =
         format!("## Children\n\nTimes: lower is better, ratios to async-process by hand.\n\n| | {titles} |\n");
-    out.push_str("|---|---|---|---|\n");
+    out.push_str("|---|---|---|---|---|\n");
     let columns = TASKS.map(|(task, _)| take(plan, task, &WAYS));
     let columns = columns.into_iter().collect::<io::Result<Vec<_>>>()?;
     for (index, way) in WAYS.iter().enumerate() {
@@ -75,6 +80,10 @@ pub(crate) fn job(name: &str) -> io::Result<()> {
     let (task, way) = name.split_once('/').unwrap_or_default();
     match (task, way) {
         ("capture", _) => assert_eq!(capture(way)?, BYTES),
+        ("capture-on-one-core", _) => {
+            machine::cpus(Pin::Same)?.server.map_or(Ok(()), machine::pin_thread)?;
+            assert_eq!(capture(way)?, BYTES);
+        }
         ("spawn-1", _) => spawn(way, 1)?,
         ("spawn-8", _) => spawn(way, 8)?,
         _ => return Err(io::Error::other(format!("{name:?} is no job"))),

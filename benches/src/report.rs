@@ -12,8 +12,8 @@ const NOTE: &str = "\
 **Only ratios count**: absolute numbers are those of one machine and one moment. The first row of a table is the rate and
 the server's processor time for one message (one MiB for streams); the other rows are `rate ratio / CPU ratio` to it,
 medians of the ratios within each round, and last their geometric mean. A rate above 1 is faster, a CPU below 1 is
-cheaper, and CPU is the steadier of the two. Beside streams the two are the rate and the time that 99 of 100 messages
-come back in.
+cheaper, and CPU is the steadier of the two. Beside streams the two are the rate of the streams and the time that 99 of
+100 echoes come back in.
 ";
 
 pub(crate) fn preface(plan: &Plan) -> String {

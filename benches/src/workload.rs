@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     Connect,
     /// Echo, answered by another thread of the server.
     Answer,
-    /// Echo, beside four other connections that stream. What counts is how long the echoes take.
+    /// One echo each millisecond, beside four other connections that stream. What counts is how long the echoes take.
     Beside,
 }
 
@@ -83,14 +83,14 @@ impl Workload {
     /// What is counted: messages, or MiB for streams. As a number of messages.
     pub(crate) fn unit(&self) -> f64 {
         match self.kind {
-            Kind::Stream => MIB / self.size as f64,
+            Kind::Stream | Kind::Beside => MIB / self.size as f64,
             _ => 1.0,
         }
     }
 
     pub(crate) fn unit_name(&self) -> &'static str {
         match self.kind {
-            Kind::Stream => "MiB",
+            Kind::Stream | Kind::Beside => "MiB",
             Kind::Connect => "conn",
             _ => "msg",
         }
