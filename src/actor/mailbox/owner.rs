@@ -72,7 +72,7 @@ impl<W: SendSide> Mailbox<W> {
             inner.write.forgive();
             let is_needed = inner.waker.is_none() || !sight.is_known(waker);
             let replaced = is_needed.then(|| [inner.waker.replace(waker.clone()), sight.waker.replace(waker.clone())]);
-            sight.view = self.see(&mut inner);
+            sight.view = self.see(&inner);
             drop(inner);
             // It may be the last of its task, which is dropped with it.
             drop(replaced);
@@ -80,7 +80,7 @@ impl<W: SendSide> Mailbox<W> {
     }
 
     pub(crate) fn look(&self) -> View {
-        self.see(&mut self.lock())
+        self.see(&self.lock())
     }
 
     /// The actor wants to rest; whether it may. Else it must look at the view. Whoever posts from now on wakes it.
@@ -92,7 +92,7 @@ impl<W: SendSide> Mailbox<W> {
         let mut inner = self.lock();
         let rests = !inner.has_work();
         inner.dirty = false;
-        *view = self.see(&mut inner);
+        *view = self.see(&inner);
         if rests {
             // What a callback has queued since the last settling; other threads count what they queue.
             inner.count_buffered();
@@ -102,7 +102,7 @@ impl<W: SendSide> Mailbox<W> {
 
     /// The state as the actor is to know it. A protocol that waits is still to be taken, and a waker that was taken to be
     /// left again.
-    fn see(&self, inner: &mut Inner<W>) -> View {
+    fn see(&self, inner: &Inner<W>) -> View {
         let is_due = !inner.succession.is_empty() || inner.waker.is_none();
         self.changed.store(is_due, Ordering::Release);
         inner.view()
@@ -132,7 +132,7 @@ impl<W: SendSide> Mailbox<W> {
         if news.is_none() {
             inner.write.forgive();
         }
-        let view = self.see(&mut inner);
+        let view = self.see(&inner);
         inner.count_buffered();
         drop(inner);
         drop(spent);
