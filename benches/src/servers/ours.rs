@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use smol::LocalExecutor;
 use smol_transports::{
@@ -50,14 +51,22 @@ fn listen(socket: Socket) -> io::Result<Listen> {
 
 /// Clients on a driver, which is this thread.
 pub(super) fn driver(socket: Socket) -> io::Result<()> {
-    driver::block_on(async {
-        if let Socket::Udp(socket) = socket {
-            let endpoint = create_datagram_endpoint(Box::new(Answer) as Box<dyn DatagramProtocol + Send>);
-            endpoint.socket(socket).await?.spawn().1.await;
-            return Ok(());
-        }
-        create_server(|| Box::new(Echo) as Erased, listen(socket)?).backlog(4096).await?.serve_forever().await
-    })
+    driver::block_on(serve_on_driver(socket))
+}
+
+async fn serve_on_driver(socket: Socket) -> io::Result<()> {
+    if let Socket::Udp(socket) = socket {
+        let endpoint = create_datagram_endpoint(Box::new(Answer) as Box<dyn DatagramProtocol + Send>);
+        endpoint.socket(socket).await?.spawn().1.await;
+        return Ok(());
+    }
+    create_server(|| Box::new(Echo) as Erased, listen(socket)?).backlog(4096).await?.serve_forever().await
+}
+
+/// Clients on a driver thread that looks for work for a while before it sleeps.
+pub(super) fn busy(socket: Socket) -> io::Result<()> {
+    driver::configure().busy_poll(Duration::from_micros(100)).start()?;
+    smol::block_on(serve_on_driver(socket))
 }
 
 /// Clients on this thread, which waits by async-io.
