@@ -72,6 +72,7 @@ mod unix {
         UnixAddr::default()
     }
 
+    #[cfg(target_os = "linux")]
     fn destination(addr: &Addr) -> io::Result<SocketAddrAny> {
         match addr {
             Addr::Inet(addr) => Ok(addr.as_any()),
