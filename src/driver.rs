@@ -212,7 +212,8 @@ where
 ///
 /// # Panics
 ///
-/// If the system has no descriptor left. A panic of the future goes on in the caller.
+/// If the system has not enough descriptors left: two for the driver, and three for async-io, which takes them once. A
+/// panic of the future goes on in the caller.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let reactor = Arc::new(Reactor::new(Duration::ZERO).expect("descriptors for a driver, and for async-io"));
     let mut future = pin!(future);

@@ -206,3 +206,30 @@ pub(crate) fn run(reactor: &Arc<Reactor>, mut done: impl FnMut() -> bool) {
         reactor.poller.wait(busy.then_some(&now), &mut lent);
     }
 }
+
+#[cfg(all(test, not(any(model = "loom", model = "shuttle"))))]
+mod tests {
+    use super::*;
+
+    /// How often it was rung, since this was asked last.
+    fn rings(reactor: &Reactor) -> u64 {
+        let mut count = [0; 8];
+        rustix::io::read(&reactor.event, &mut count).map_or(0, |_| u64::from_ne_bytes(count))
+    }
+
+    #[test]
+    fn a_loop_is_not_rung_on_its_own_thread_and_looks_again_all_the_same() {
+        let reactor = Arc::new(Reactor::new(Duration::ZERO).unwrap());
+        let mut rounds = 0;
+        run(&reactor, || {
+            rounds += 1;
+            if rounds < 3 {
+                reactor.look_again();
+            }
+            rounds == 3
+        });
+        assert_eq!(rings(&reactor), 0);
+        reactor.look_again();
+        assert_eq!(rings(&reactor), 1);
+    }
+}
