@@ -486,7 +486,7 @@ fn a_half_closed_peer_of_a_blocked_writer_costs_nothing() {
         guard(async {
             let log = Log::default();
             let (near, far) = tcp_pair();
-            let sent = pattern(8_000_000, 9);
+            let sent = pattern(30_000_000, 9);
             let (transport, running) = connected(Recorder::new(&log).keeping_open(), near).spawn();
             transport.write(&sent);
             far.shutdown(Shutdown::Write).unwrap();
