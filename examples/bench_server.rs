@@ -403,7 +403,7 @@ fn with_send_buffer(addr: &str, size: usize) -> io::Result<Socket> {
 /// Waits for the end of standard input, then has the server end, which ends the process.
 fn shut_down_at_end(handle: &ServerHandle, limit: Duration, tells: bool) {
     let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-    let aborted = smol::block_on(handle.shutdown(limit));
+    let aborted = smol::future::block_on(handle.shutdown(limit));
     println!("aborted={aborted}");
     if tells {
         tell_stats();

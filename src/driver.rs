@@ -11,7 +11,8 @@
 //! [`block_on`] makes a driver of the calling thread: what is awaited or spawned inside runs there, with no hand-over
 //! between threads, as in asyncio.
 //!
-//! A callback that blocks stops all transports of its thread: hand such work to `smol::unblock`.
+//! A callback that blocks stops all transports of its thread: hand such work to `smol::unblock`. If it must wait for a
+//! future it does so by [`block_on`], because other executors know nothing of the sockets and timers of the thread.
 //!
 //! # Examples
 //!
@@ -62,15 +63,19 @@ use std::time::Duration;
 
 use smol::Task;
 
+use crate::actor::delivery::guarded;
+
 mod hub;
 mod inbox;
 mod poller;
 mod reactor;
 mod source;
+mod timers;
 
 pub(crate) use hub::{Place, Waiting, has_hub, waiting};
 use reactor::{Reactor, current, run};
 pub(crate) use source::Registration;
+pub(crate) use timers::{Alarm, Timers};
 
 /// The environment variable that sets the number of threads.
 const THREADS: &str = "SMOL_TRANSPORTS_THREADS";
@@ -179,6 +184,17 @@ fn next_reactor() -> Option<Arc<Reactor>> {
     Some(pool.reactors[index % pool.reactors.len()].clone())
 }
 
+/// The timers of the driver of this thread, if it is one.
+pub(crate) fn current_timers() -> Option<Arc<Timers>> {
+    current().map(|reactor| reactor.timers().clone())
+}
+
+/// Wakes all of them: one that panics must not keep the others asleep.
+fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    let mut wakers = wakers.into_iter();
+    while guarded(|| wakers.by_ref().for_each(Waker::wake)).is_err() {}
+}
+
 fn is_of_pool(reactor: &Arc<Reactor>) -> bool {
     POOL.get().is_some_and(|pool| pool.reactors.iter().any(|other| Arc::ptr_eq(other, reactor)))
 }
@@ -212,10 +228,10 @@ where
 ///
 /// # Panics
 ///
-/// If the system has not enough descriptors left: two for the driver, and three for async-io, which takes them once. A
-/// panic of the future goes on in the caller.
+/// If the system has not enough descriptors left: a driver takes two, and the first one of the process three more, which
+/// async-io will need as soon as something is waited for elsewhere. A panic of the future goes on in the caller.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let reactor = Arc::new(Reactor::new(Duration::ZERO).expect("descriptors for a driver, and for async-io"));
+    let reactor = Arc::new(Reactor::new(Duration::ZERO).expect("descriptors for a driver"));
     let mut future = pin!(future);
     let root = Arc::new(Root { woken: AtomicBool::new(true), reactor: reactor.clone() });
     let waker = Waker::from(root.clone());

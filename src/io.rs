@@ -16,6 +16,7 @@ pub(crate) mod memory;
 pub(crate) mod pipe;
 pub(crate) mod scratch;
 pub(crate) mod socket;
+pub(crate) mod timer;
 #[cfg(feature = "tls-custom")]
 pub(crate) mod tls;
 

@@ -85,9 +85,9 @@
 //!
 //! # What runs in the background
 //!
-//! - The thread of async-io, from the first driver on, or the first socket or timer that waits there; threads of the
-//!   `blocking` crate while names are looked up; where there are no pidfds, the thread of async-process once a child was
-//!   started.
+//! - The thread of async-io, from the first connect on, or the first socket or timer that waits outside of a driver;
+//!   threads of the `blocking` crate while names are looked up; where there are no pidfds, the thread of async-process
+//!   once a child was started.
 //! - On Linux, the threads of the [`driver`], one unless more are asked for, once something runs in the background: by
 //!   [`Connection::spawn`] and its like, [`Server::spawn`], [`Server::serve_forever`] or [`spawn`], and for the collecting of
 //!   a child that is dropped while it runs. Elsewhere smol's global executor does this work.

@@ -8,7 +8,6 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_io::Timer;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::connect::attempts::within;
@@ -16,6 +15,7 @@ use crate::connect::{Connecting, Options, bound_options, buffer_options, tls_opt
 use crate::connection::Connection;
 use crate::info::UnixAddr;
 use crate::io::errors::{retry, unless_blocked};
+use crate::io::timer::Timer;
 use crate::protocol::StreamProtocol;
 use crate::server::{CreateServer, create_server};
 use crate::state::limits::WriteLimits;
@@ -153,7 +153,7 @@ async fn connect(addr: UnixAddr) -> io::Result<Socket> {
     let mut pause = FIRST_PAUSE;
     // Readiness tells nothing about the backlog of a Unix socket.
     while unless_blocked(retry(|| socket.connect(&addr)))?.is_none() {
-        Timer::after(pause).await;
+        Timer::after(pause).apart().await;
         pause = LONGEST_PAUSE.min(pause * 2);
     }
     Ok(socket)

@@ -9,11 +9,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_io::{Async, Timer};
+use async_io::Async;
 use futures_lite::future;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::address::{Address, Empty};
+use crate::io::async_io::prepare;
+use crate::io::timer::Timer;
 
 /// The delay that RFC 8305 recommends.
 const DELAY: Duration = Duration::from_millis(250);
@@ -54,7 +56,7 @@ impl Plan {
 pub(crate) async fn within<R>(limit: Option<Duration>, connect: impl Future<Output = io::Result<R>>) -> io::Result<R> {
     let Some(limit) = limit else { return connect.await };
     let late = async {
-        Timer::after(limit).await;
+        Timer::after(limit).apart().await;
         let text = format!("no connection within {limit:?}");
         Err(io::Error::new(io::ErrorKind::TimedOut, text))
     };
@@ -143,7 +145,7 @@ impl Race {
             Box::pin(async { Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "no local address of that family")) })
         };
         self.running.push((addr, attempt));
-        self.timer = self.delay.map_or_else(Timer::never, Timer::after);
+        self.timer = self.delay.map_or_else(Timer::never, Timer::after).apart();
         true
     }
 }
@@ -156,6 +158,7 @@ async fn attempt(addr: SocketAddr, local: Vec<SocketAddr>) -> io::Result<Socket>
         Err(err) if !is_in_progress(&err) => return Err(err),
         _ => {}
     }
+    prepare()?;
     let socket = Async::new_nonblocking(socket)?;
     socket.writable().await?;
     let socket = socket.into_inner()?;

@@ -1,15 +1,17 @@
 //! Where descriptors are waited for outside of a driver: most by an epoll that is one source of async-io.
 
 use std::env;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 use async_io::Async;
-use rustix::event::Timespec;
 
 use super::poller::Poller;
 use super::reactor::current;
+use crate::io::async_io::prepare;
 
 /// Set to 0, this environment variable leaves everything outside of a driver to async-io, as on other systems.
 const HUB: &str = "SMOL_TRANSPORTS_HUB";
@@ -43,17 +45,18 @@ pub(crate) struct Place(());
 struct Hub(Async<Arc<Poller>>);
 
 /// Who waits for a descriptor that is bound on this thread: its driver, if it is one.
-pub(crate) fn waiting() -> Waiting {
+pub(crate) fn waiting() -> io::Result<Waiting> {
     if let Some(reactor) = current() {
-        return Waiting::Epoll(reactor.poller().clone());
+        return Ok(Waiting::Epoll(reactor.poller().clone()));
     }
-    let Some(hub) = COMMON.get_or_init(Hub::start) else { return Waiting::AsyncIo(None) };
+    prepare()?;
+    let Some(hub) = COMMON.get_or_init(Hub::start) else { return Ok(Waiting::AsyncIo(None)) };
     let place = if has_hub() { None } else { Place::take() };
     if place.is_some() {
-        return Waiting::AsyncIo(place);
+        return Ok(Waiting::AsyncIo(place));
     }
     IN_USE.store(true, Ordering::Relaxed);
-    Waiting::Epoll(hub.0.get_ref().clone())
+    Ok(Waiting::Epoll(hub.0.get_ref().clone()))
 }
 
 /// Whether there are so many that all are to be waited for by the hub. It stays so: a few that async-io waits for beside
@@ -94,7 +97,7 @@ impl Wake for Hub {
         let mut lent = Vec::new();
         // When async-io cannot wait for it this is tried again: nothing that waits here would go on otherwise.
         while self.0.poll_readable(cx).is_ready() {
-            self.0.get_ref().wait(Some(&Timespec::default()), &mut lent);
+            self.0.get_ref().wait(Some(Duration::ZERO), &mut lent);
         }
     }
 }

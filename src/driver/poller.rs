@@ -3,12 +3,13 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::task::Waker;
+use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use super::source::{Lent, Sources, Watch};
+use super::wake_all;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Events taken from epoll at once.
@@ -51,10 +52,11 @@ impl Poller {
     }
 
     /// Takes what epoll has to report, and wakes who waits for it; whether there was anything.
-    pub(super) fn wait(&self, timeout: Option<&Timespec>, lent: &mut Lent) -> bool {
+    pub(super) fn wait(&self, timeout: Option<Duration>, lent: &mut Lent) -> bool {
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
         // An interrupted wait has nothing to report.
-        let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, timeout) else { return false };
+        let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, timeout.as_ref()) else { return false };
         self.sources.report(events.iter().map(|event| (event.data.u64(), event.flags)), lent);
         !events.is_empty()
     }
@@ -64,7 +66,7 @@ impl Poller {
         self.ended.store(true, Ordering::Release);
         let mut wakers = Vec::new();
         self.sources.report_all(EventFlags::IN | EventFlags::OUT, &mut wakers);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 }
 

@@ -2,28 +2,23 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::ptr;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
 use async_task::Runnable;
 use rustix::event::epoll::EventFlags;
-use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::event::{EventfdFlags, eventfd};
 
 use super::inbox::Inbox;
 use super::poller::Poller;
 use super::source::Lent;
+use super::timers::Timers;
+use crate::io::async_io::reserve;
 use crate::io::errors::retry;
-
-/// Descriptors that async-io takes for itself: an epoll, an eventfd and a timer.
-const ASYNC_IO: usize = 3;
 
 /// The key of the eventfd.
 const NOTIFIED: u64 = u64::MAX;
@@ -43,6 +38,7 @@ struct Local {
 #[derive(Debug)]
 pub(crate) struct Reactor {
     poller: Arc<Poller>,
+    timers: Arc<Timers>,
     /// Edge-triggered and never read: each write to it wakes the loop.
     event: OwnedFd,
     /// Tasks that other threads have woken.
@@ -57,17 +53,27 @@ pub(crate) fn current() -> Option<Arc<Reactor>> {
     CURRENT.try_with(|current| current.borrow().as_ref().map(|local| local.reactor.clone())).ok().flatten()
 }
 
+/// Whether these are the timers of the driver of this thread.
+pub(crate) fn is_current(timers: &Arc<Timers>) -> bool {
+    let is_it = |local: &Local| Arc::ptr_eq(&local.reactor.timers, timers);
+    CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(is_it)).unwrap_or(false)
+}
+
 impl Reactor {
     pub(crate) fn new(busy_poll: Duration) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         poller.add(&event, NOTIFIED, EventFlags::IN | EventFlags::ET)?;
-        prepare_timers()?;
-        Ok(Self { poller, event, injected: Inbox::new(), busy_poll, heir: OnceLock::new() })
+        reserve()?;
+        Ok(Self { poller, timers: Arc::default(), event, injected: Inbox::new(), busy_poll, heir: OnceLock::new() })
     }
 
     pub(crate) const fn poller(&self) -> &Arc<Poller> {
         &self.poller
+    }
+
+    pub(crate) const fn timers(&self) -> &Arc<Timers> {
+        &self.timers
     }
 
     /// Puts a task into the queue of the loop, from whatever thread.
@@ -109,14 +115,19 @@ impl Reactor {
         let _ = retry(|| Ok(rustix::io::write(&self.event, &1_u64.to_ne_bytes())?));
     }
 
-    /// Looks for events again and again, for as long as it was told to.
-    fn busy_wait(&self, lent: &mut Lent) -> bool {
-        if self.busy_poll.is_zero() {
-            return false;
+    /// Sleeps until there is something to do.
+    fn sleep(&self, lent: &mut Lent) {
+        if self.busy_poll.is_zero() || !self.busy_wait(lent) {
+            self.poller.wait(self.timers.sleep(), lent);
         }
+    }
+
+    /// Looks for events again and again, for as long as it was told to, but not past the next timer.
+    fn busy_wait(&self, lent: &mut Lent) -> bool {
         let start = Instant::now();
-        while start.elapsed() < self.busy_poll {
-            if self.poller.wait(Some(&Timespec::default()), lent) {
+        let limit = self.timers.sleep().unwrap_or(self.busy_poll).min(self.busy_poll);
+        while start.elapsed() < limit {
+            if self.poller.wait(Some(Duration::ZERO), lent) {
                 return true;
             }
         }
@@ -126,6 +137,7 @@ impl Reactor {
     /// The loop is over: what it still had to run goes on elsewhere.
     fn end(&self, queue: VecDeque<Runnable>) {
         self.poller.end();
+        self.timers.end();
         queue.into_iter().chain(self.injected.close()).for_each(|runnable| self.rehome(runnable));
     }
 
@@ -138,20 +150,6 @@ impl Reactor {
             None => drop(runnable.run()),
         }
     }
-}
-
-/// Timers are those of async-io, which takes descriptors of its own at the first one, and panics for good if there are
-/// none. That must not happen when a listener has to pause because there are none.
-fn prepare_timers() -> io::Result<()> {
-    static READY: OnceLock<()> = OnceLock::new();
-    if READY.get().is_none() {
-        let room = (0..ASYNC_IO).map(|_| eventfd(0, EventfdFlags::CLOEXEC)).collect::<Result<Vec<_>, _>>()?;
-        drop(room);
-        let mut timer = Timer::after(Duration::from_secs(1));
-        let _ = Pin::new(&mut timer).poll(&mut Context::from_waker(Waker::noop()));
-        let _ = READY.set(());
-    }
-    Ok(())
 }
 
 /// Restores the loop around this one.
@@ -199,11 +197,12 @@ pub(crate) fn run(reactor: &Arc<Reactor>, mut done: impl FnMut() -> bool) {
             runnable.run();
         }
         let busy = has_queued() || reactor.injected.is_noticed();
-        if !busy && reactor.busy_wait(&mut lent) {
-            continue;
+        if busy {
+            reactor.poller.wait(Some(Duration::ZERO), &mut lent);
+        } else {
+            reactor.sleep(&mut lent);
         }
-        let now = Timespec::default();
-        reactor.poller.wait(busy.then_some(&now), &mut lent);
+        reactor.timers.fire();
     }
 }
 

@@ -12,9 +12,14 @@ use socket2::{SockRef, Socket};
 #[cfg(target_os = "linux")]
 use crate::driver::{self, Place, Registration, Waiting};
 
+mod prepare;
+
 use super::errors::unless_blocked;
 use super::scratch::Scratch;
 use super::{Endpoint, Flow, Halves, Outlet, Recv, socket};
+pub(crate) use prepare::prepare;
+#[cfg(target_os = "linux")]
+pub(crate) use prepare::reserve;
 
 /// What async-io can wait for on this platform.
 #[cfg(unix)]
@@ -190,7 +195,7 @@ impl<S: AsSource> Binding<S> {
 
 #[cfg(target_os = "linux")]
 fn register<S: AsSource>(stream: Arc<S>) -> io::Result<Binding<S>> {
-    match driver::waiting() {
+    match driver::waiting()? {
         Waiting::Epoll(poller) => Registration::new(poller, stream).map(Binding::Epoll),
         Waiting::AsyncIo(place) => Ok(Binding::AsyncIo { io: Async::new_nonblocking(stream)?, _place: place }),
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
+use super::timer::Timer;
 
 /// Where the time comes from.
 #[derive(Clone, Debug, Default)]

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_io::Timer;
 use futures_lite::future;
 use smol::Task;
 
 use super::clients::{Farewell, Shared};
 use crate::info::Addr;
+use crate::io::timer::Timer;
 #[cfg(doc)]
 use crate::{server::Server, transport::Transport};
 
@@ -92,7 +92,7 @@ impl ServerHandle {
             true
         };
         let late = async {
-            Timer::after(limit).await;
+            Timer::after(limit).apart().await;
             false
         };
         future::or(closed, late).await

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_io::Timer;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::info::Addr;
 use crate::io::async_io::Binding;
 use crate::io::errors::{Accept, of_accept};
 use crate::io::socket::reuse_port;
+use crate::io::timer::Timer;
 
 /// The first pause after the system ran short of something; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

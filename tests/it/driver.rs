@@ -1,7 +1,8 @@
 //! Driver threads, and threads that are made one.
 
 use std::collections::HashSet;
-use std::io::{ErrorKind, Write};
+use std::fs::DirEntry;
+use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc;
@@ -11,7 +12,9 @@ use std::time::Duration;
 use async_io::Timer;
 use futures_lite::future;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use smol_transports::{Protocol, ServerHandle, Transport, create_connection, create_server, driver, spawn};
+use smol_transports::{
+    Protocol, ServerHandle, Transport, connect_socket, create_connection, create_server, driver, spawn,
+};
 use socket2::SockRef;
 
 use crate::common::{
@@ -49,8 +52,7 @@ fn drive<T: Send + 'static>(f: impl AsyncFnOnce() -> T + Send + 'static) -> T {
     result.unwrap_or_else(|payload| resume_unwind(payload))
 }
 
-/// An echo server on the driver of this thread, or on those of the process.
-/// A server in the background, until `Closing` is dropped.
+/// An echo server on the driver of this thread, or on those of the process, until `Closing` is dropped.
 async fn echo_server() -> (SocketAddr, Closing) {
     let server = create_server(|| Echo, ANY).await.unwrap();
     let address = server.local_addr().unwrap();
@@ -86,6 +88,69 @@ fn block_on_gives_the_value() {
         blocking(|| String::from("value")).await
     };
     assert_eq!(driver::block_on(later), "value");
+}
+
+/// Whether async-io has started its thread in this process.
+fn has_async_io() -> bool {
+    let is_its = |entry: io::Result<DirEntry>| {
+        std::fs::read_to_string(entry.unwrap().path().join("comm")).is_ok_and(|name| name.trim() == "async-io")
+    };
+    std::fs::read_dir("/proc/self/task").unwrap().any(is_its)
+}
+
+#[test]
+fn a_server_and_its_deadlines_need_no_thread_but_the_drivers() {
+    isolated("driver::a_server_and_its_deadlines_need_no_thread_but_the_drivers", || {
+        watch();
+        driver::block_on(async {
+            let log = Log::default();
+            let its = log.clone();
+            let idle = Duration::from_millis(20);
+            let server = create_server(move || Recorder::echo(&its), ANY).idle_timeout(idle).await.unwrap();
+            let far = client(server.local_addr().unwrap());
+            let (handle, serving) = server.spawn();
+            (&far).write_all(b"ping").unwrap();
+            log.until_call(Call::Data(b"ping".to_vec())).await;
+            log.until_call(Call::Lost(Some(ErrorKind::TimedOut))).await;
+            assert_eq!((read_all(far), log.end()), (b"ping".to_vec(), Some(ErrorKind::TimedOut)));
+            handle.close();
+            serving.await.unwrap();
+        });
+        assert!(!has_async_io());
+        // It would be found if it were there.
+        smol::block_on(Timer::after(Duration::from_millis(1)));
+        while !has_async_io() {
+            thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn a_shutdown_keeps_its_time_even_if_it_blocks_a_driver() {
+    let server = future::block_on(create_server(|| Echo, ANY).into_future()).unwrap();
+    let idle = client(server.local_addr().unwrap());
+    let (handle, serving) = server.spawn();
+    while handle.connections() == 0 {
+        thread::yield_now();
+    }
+    drive(async move || smol::block_on(handle.shutdown(Duration::from_millis(20))));
+    future::block_on(serving).unwrap();
+    drop(idle);
+}
+
+#[test]
+fn a_deadline_moves_from_an_ended_driver() {
+    let log = Log::default();
+    let its = log.clone();
+    let (connection, _far) = drive(async move || {
+        let (near, far) = tcp_pair();
+        let connection = connect_socket(Recorder::new(&its), near).idle_timeout(Duration::from_millis(100));
+        let mut connection = connection.await.unwrap();
+        assert!(future::poll_once(&mut connection).await.is_none());
+        (connection, far)
+    });
+    guard(connection);
+    assert_eq!(log.end(), Some(ErrorKind::TimedOut));
 }
 
 #[test]

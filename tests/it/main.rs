@@ -34,6 +34,8 @@ mod recorder;
 mod sendfile;
 mod sequences;
 mod server;
+#[cfg(target_os = "linux")]
+mod shortage;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(unix)]

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_io::Timer;
 use socket2::{SockRef, Socket};
 
 use super::socket::{self, Raw};
@@ -18,6 +17,7 @@ use crate::io::Flow;
 use crate::io::async_io::Binding;
 use crate::io::errors::unless_blocked;
 use crate::io::scratch::Scratch;
+use crate::io::timer::Timer;
 
 /// The first pause of a [`Pace`]; it doubles while nothing can be sent.
 const FIRST_PAUSE: Duration = Duration::from_micros(250);
