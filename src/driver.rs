@@ -156,6 +156,33 @@ impl Config {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "there are driver threads already"))
     }
 
+    /// Runs a future on the calling thread, as [`block_on`] does, which looks for work as set by
+    /// [`busy_poll`](Self::busy_poll). It starts no threads, whatever their number is.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it has not enough descriptors left: a driver takes two, and the first one of the process
+    /// three more, which async-io will need as soon as something is waited for elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// A panic of the future goes on in the caller.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use smol_transports::driver;
+    ///
+    /// let answer = driver::configure().busy_poll(Duration::from_micros(50)).block_on(async { 42 })?;
+    /// assert_eq!(answer, 42);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn block_on<T>(self, future: impl Future<Output = T>) -> io::Result<T> {
+        Ok(block_on_reactor(&Arc::new(Reactor::new(self.busy_poll)?), future))
+    }
+
     fn pool(&self) -> io::Result<Pool> {
         let mut pool = Pool::default();
         for _ in 0..self.threads.get() {
@@ -225,18 +252,22 @@ where
 /// Runs a future on this thread, and with it the transports that are awaited or spawned inside.
 ///
 /// What was spawned and is still running when the future ends goes on on one of the driver threads.
+/// [`Config::block_on`] does the same with options, and gives an error where this panics.
 ///
 /// # Panics
 ///
-/// If the system has not enough descriptors left: a driver takes two, and the first one of the process three more, which
-/// async-io will need as soon as something is waited for elsewhere. A panic of the future goes on in the caller.
+/// If the system has not enough descriptors left, see [`Config::block_on`]. A panic of the future goes on in the caller.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let reactor = Arc::new(Reactor::new(Duration::ZERO).expect("descriptors for a driver"));
+    let reactor = Reactor::new(Duration::ZERO).expect("descriptors for a driver");
+    block_on_reactor(&Arc::new(reactor), future)
+}
+
+fn block_on_reactor<T>(reactor: &Arc<Reactor>, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let root = Arc::new(Root { woken: AtomicBool::new(true), reactor: reactor.clone() });
     let waker = Waker::from(root.clone());
     let mut output = None;
-    run(&reactor, || {
+    run(reactor, || {
         if root.woken.swap(false, Ordering::Acquire) {
             if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 output = Some(value);
