@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 
 use crate::args::{self, Plan};
+use crate::children::{self, Task};
 use crate::machine::{self, Pin};
 use crate::report::{failure, geometric_mean, median, ratios};
 use crate::rounds::{self, Sample, Table};
 use crate::servers::{self, Server};
 use crate::workload::Workload;
-use crate::{calls, children, memory};
+use crate::{calls, memory};
 
 /// Workloads that are measured together, and what is asked of them.
 struct Group {
@@ -263,10 +264,10 @@ fn others(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
         let calls = AtMost(most).answer(calls::of_echo(ours, connections)?);
         writeln!(out, "| TCP echo 64 B, ours | | system calls, x{connections} | | {calls}")?;
     }
-    for (task, title) in children::TASKS {
-        let times = children::relative_times(plan, task, &["async-process", "ours", "ours on a driver"])?;
+    for Task { name, title, pin } in children::TASKS {
+        let times = children::relative_times(plan, name, &["async-process", "ours", "ours on a driver"])?;
         for (way, time) in ["ours", "ours on a driver"].iter().zip(&times[1..]) {
-            writeln!(out, "| {title}, {way} | any | time | async-process | {}", AtMost(1.0).answer(*time))?;
+            writeln!(out, "| {title}, {way} | {} | time | async-process | {}", cores(pin), AtMost(1.0).answer(*time))?;
         }
     }
     Ok(())

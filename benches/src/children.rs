@@ -18,19 +18,27 @@ const BUFFER: usize = 64 * 1024;
 
 /// A way to run children; the first is the base.
 const WAYS: [&str; 6] = ["async-process", "std", "tokio", "duct", "ours", "ours on a driver"];
-pub(crate) const TASKS: [(&str, &str); 4] = [
-    ("capture", "1 GiB from `head`"),
-    ("capture-on-one-core", "1 GiB from `head`, all on one core"),
-    ("spawn-1", "300 x `true`, one by one"),
-    ("spawn-8", "300 x `true`, 8 at once"),
+pub(crate) const TASKS: [Task; 4] = [
+    Task { name: "capture", title: "1 GiB from `head`", pin: Pin::None },
+    Task { name: "capture-on-one-core", title: "1 GiB from `head`, all on one core", pin: Pin::Same },
+    Task { name: "spawn-1", title: "300 x `true`, one by one", pin: Pin::None },
+    Task { name: "spawn-8", title: "300 x `true`, 8 at once", pin: Pin::None },
 ];
 
+/// What is done with children.
+pub(crate) struct Task {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    /// Where parent and children run.
+    pub(crate) pin: Pin,
+}
+
 pub(crate) fn table(plan: &Plan) -> io::Result<String> {
-    let titles = TASKS.map(|(_, title)| title).join(" | ");
+    let titles = TASKS.map(|task| task.title).join(" | ");
     let mut out =
         format!("## Children\n\nTimes: lower is better, ratios to async-process by hand.\n\n| | {titles} |\n");
     out.push_str("|---|---|---|---|---|\n");
-    let columns = TASKS.map(|(task, _)| take(plan, task, &WAYS));
+    let columns = TASKS.map(|task| take(plan, task.name, &WAYS));
     let columns = columns.into_iter().collect::<io::Result<Vec<_>>>()?;
     for (index, way) in WAYS.iter().enumerate() {
         let cells = columns.iter().map(|rounds| cell(rounds, index)).collect::<Vec<_>>().join(" | ");
@@ -76,16 +84,14 @@ fn take_round(task: &str, ways: &[&str], round: usize) -> io::Result<Vec<f64>> {
 
 /// Does a task in one way, and prints how many seconds it has taken.
 pub(crate) fn job(name: &str) -> io::Result<()> {
-    let start = Instant::now();
     let (task, way) = name.split_once('/').unwrap_or_default();
-    match (task, way) {
-        ("capture", _) => assert_eq!(capture(way)?, BYTES),
-        ("capture-on-one-core", _) => {
-            machine::cpus(Pin::Same)?.server.map_or(Ok(()), machine::pin_thread)?;
-            assert_eq!(capture(way)?, BYTES);
-        }
-        ("spawn-1", _) => spawn(way, 1)?,
-        ("spawn-8", _) => spawn(way, 8)?,
+    let pin = TASKS.iter().find(|known| known.name == task).map_or(Pin::None, |known| known.pin);
+    machine::cpus(pin)?.server.map_or(Ok(()), machine::pin_thread)?;
+    let start = Instant::now();
+    match task {
+        "capture" | "capture-on-one-core" => assert_eq!(capture(way)?, BYTES),
+        "spawn-1" => spawn(way, 1)?,
+        "spawn-8" => spawn(way, 8)?,
         _ => return Err(io::Error::other(format!("{name:?} is no job"))),
     }
     println!("{:.6}", start.elapsed().as_secs_f64());

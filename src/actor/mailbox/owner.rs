@@ -255,14 +255,20 @@ mod tests {
     use crate::state::kind::Kind;
     use crate::state::limits::WriteLimits;
 
-    #[test]
-    fn what_a_callback_queues_before_the_actor_rests_is_counted() {
+    /// That of an actor whose protocol knows that it is connected, over a pipe that takes nothing.
+    fn connected() -> Mailbox<WriteSide> {
         let ((_endpoint, outlet), pipe) = memory::halves();
         pipe.set_room(0);
         let write = WriteSide::new(Kind::default(), WriteLimits::default(), outlet);
         let mailbox = Mailbox::new(write, ExtraInfo::default());
-        let _polling = mailbox.polling();
         assert!(mailbox.admit(Input::ConnectionMade));
+        mailbox
+    }
+
+    #[test]
+    fn what_a_callback_queues_before_the_actor_rests_is_counted() {
+        let mailbox = connected();
+        let _polling = mailbox.polling();
         mailbox.write(Chunk::Borrowed(b"sent in vain"));
         let (_, mut view) = mailbox.settle();
         mailbox.write(Chunk::Borrowed(b"queued"));
@@ -283,10 +289,7 @@ mod tests {
     /// Without a guard of `polling` this thread counts as another one.
     #[test]
     fn each_request_wakes_the_actor_though_one_has_done_so_while_it_was_polled() {
-        let ((_endpoint, outlet), _pipe) = memory::halves();
-        let mailbox =
-            Mailbox::new(WriteSide::new(Kind::default(), WriteLimits::default(), outlet), ExtraInfo::default());
-        assert!(mailbox.admit(Input::ConnectionMade));
+        let mailbox = connected();
         let wakes = Arc::new(Wakes::default());
         let waker = wakes.clone().into();
         let mut sight = Sight::NEW;
