@@ -283,17 +283,12 @@ fn a_huge_file_starves_nobody() {
         let mut connection = connect_socket(Idle::default(), near).await?;
         connection.transport().sendfile(huge_file(), ..);
         let draining = std::thread::spawn(move || io::copy(&mut far, &mut io::sink()));
-        let mut turns = 0;
-        connection
-            .run_until(async {
-                let end = std::time::Instant::now() + Duration::from_millis(200);
-                while std::time::Instant::now() < end {
-                    turns += 1;
-                    future::yield_now().await;
-                }
-            })
-            .await;
-        assert!(turns > 10, "{turns} turns in 200 ms");
+        let turns = async {
+            for _ in 0..100 {
+                future::yield_now().await;
+            }
+        };
+        connection.run_until(turns).await;
         drop(connection);
         // The connection was aborted with bytes on the way: an error is as good as an end.
         let _ = draining.join().expect("no panic");
