@@ -15,7 +15,6 @@ pub(crate) struct Timer {
     /// None never comes.
     at: Option<Instant>,
     /// It is left to async-io everywhere.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no drivers"))]
     apart: bool,
     waiting: Option<Waiting>,
 }
