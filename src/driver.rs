@@ -99,7 +99,8 @@ impl Drop for Pool {
     }
 }
 
-/// Sets up the driver threads; [`start`](Config::start) must be called before anything was spawned on them.
+/// Sets up the driver threads; [`start`](Config::start) must be called before anything was spawned on them. Or a driver of
+/// the calling thread, by [`block_on`](Config::block_on).
 ///
 /// # Examples
 ///
@@ -113,7 +114,7 @@ pub fn configure() -> Config {
     Config { threads: threads.unwrap_or(NonZeroUsize::MIN), busy_poll: Duration::ZERO }
 }
 
-/// How the driver threads are to be; made by [`configure`].
+/// How drivers are to be; made by [`configure`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until it is started"]
 pub struct Config {

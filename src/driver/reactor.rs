@@ -53,10 +53,14 @@ pub(crate) fn current() -> Option<Arc<Reactor>> {
     CURRENT.try_with(|current| current.borrow().as_ref().map(|local| local.reactor.clone())).ok().flatten()
 }
 
+/// Whether that is so of the loop of this thread.
+fn is_here(is_so: impl FnOnce(&Local) -> bool) -> bool {
+    CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(is_so)).unwrap_or(false)
+}
+
 /// Whether these are the timers of the driver of this thread.
-pub(crate) fn is_current(timers: &Arc<Timers>) -> bool {
-    let is_it = |local: &Local| Arc::ptr_eq(&local.reactor.timers, timers);
-    CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(is_it)).unwrap_or(false)
+pub(super) fn has_timers(timers: &Arc<Timers>) -> bool {
+    is_here(|local| Arc::ptr_eq(&local.reactor.timers, timers))
 }
 
 impl Reactor {
@@ -106,8 +110,7 @@ impl Reactor {
     }
 
     fn is_current(&self) -> bool {
-        let is_it = |local: &Local| ptr::eq(&*local.reactor, self);
-        CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(is_it)).unwrap_or(false)
+        is_here(|local| ptr::eq(&*local.reactor, self))
     }
 
     fn ring(&self) {
@@ -177,7 +180,7 @@ fn take_queue(queue: &mut VecDeque<Runnable>) {
 }
 
 fn has_queued() -> bool {
-    CURRENT.with(|current| current.borrow().as_ref().is_some_and(|local| !local.queue.is_empty()))
+    is_here(|local| !local.queue.is_empty())
 }
 
 /// Runs the loop on this thread until `done`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::reactor::is_current;
+use super::reactor::has_timers;
 use super::wake_all;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
@@ -84,6 +84,7 @@ impl Timers {
 pub(crate) struct Alarm {
     timers: Arc<Timers>,
     key: Key,
+    /// Whom it wakes. It is kept here as well because it hardly ever changes, and asking takes the lock.
     waker: Waker,
 }
 
@@ -96,7 +97,7 @@ impl Alarm {
 
     /// Whether this is the thread of its loop.
     pub(crate) fn is_of_current(&self) -> bool {
-        is_current(&self.timers)
+        has_timers(&self.timers)
     }
 
     /// Wakes that one instead.

@@ -73,7 +73,7 @@ impl Clock {
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {
     clock: Clock,
-    armed: Option<Box<(Instant, Timer)>>,
+    armed: Option<Box<Timer>>,
 }
 
 impl Deadline {
@@ -97,17 +97,13 @@ impl Deadline {
 
     /// Sets the deadline, whatever it was before.
     fn set(&mut self, at: Instant) {
-        let timer = match self.clock {
-            Clock::System => Timer::at(at),
-            Clock::Manual(_) => Timer::never(),
-        };
-        self.armed = Some(Box::new((at, timer)));
+        self.armed = Some(Box::new(Timer::at(at)));
     }
 
     /// Waits for another deadline, if any: wakes the task at `at` or before, once.
     pub(crate) fn wait_until(&mut self, at: Option<Instant>, cx: &mut Context<'_>) {
         let Some(at) = at else { return self.disarm() };
-        if self.armed.as_ref().is_none_or(|armed| armed.0 > at) {
+        if self.armed.as_ref().and_then(|timer| timer.when()).is_none_or(|armed| armed > at) {
             self.set(at);
         }
         if self.has_passed(cx) {
@@ -134,11 +130,10 @@ impl Deadline {
 
     /// Whether the deadline has passed; else the task is woken when it does.
     pub(crate) fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(armed) = &mut self.armed else { return false };
-        let (at, timer) = &mut **armed;
+        let Some(timer) = &mut self.armed else { return false };
         match &self.clock {
-            Clock::System => Pin::new(timer).poll(cx).is_ready(),
-            Clock::Manual(clock) => clock.has_come(*at, cx.waker()),
+            Clock::System => Pin::new(&mut **timer).poll(cx).is_ready(),
+            Clock::Manual(clock) => timer.when().is_some_and(|at| clock.has_come(at, cx.waker())),
         }
     }
 }

@@ -45,10 +45,15 @@ impl Timer {
         Self::new(Instant::now().checked_add(duration))
     }
 
-    /// For what somebody may wait for who blocks a driver meanwhile, in a callback, with an executor that is none.
+    /// Leaves it to async-io even on a driver: for what a callback may wait for, by another executor, while it blocks the
+    /// driver.
     pub(crate) const fn apart(mut self) -> Self {
         self.apart = true;
         self
+    }
+
+    pub(crate) const fn when(&self) -> Option<Instant> {
+        self.at
     }
 
     #[cfg(target_os = "linux")]

@@ -43,10 +43,15 @@ impl Protocol for Echo {
 
 /// Runs a future on a driver of its own; panics if that takes too long, even if its thread blocks.
 fn drive<T: Send + 'static>(f: impl AsyncFnOnce() -> T + Send + 'static) -> T {
+    drive_as(driver::configure(), f)
+}
+
+/// The same on a driver with options.
+fn drive_as<T: Send + 'static>(config: driver::Config, f: impl AsyncFnOnce() -> T + Send + 'static) -> T {
     watch();
     let (done, outcome) = mpsc::channel();
     thread::spawn(move || {
-        let _ = done.send(catch_unwind(AssertUnwindSafe(|| driver::block_on(patient(f())))));
+        let _ = done.send(catch_unwind(AssertUnwindSafe(|| config.block_on(patient(f())).unwrap())));
     });
     let result = outcome.recv_timeout(PATIENCE * 2).expect("it hangs");
     result.unwrap_or_else(|payload| resume_unwind(payload))
@@ -117,12 +122,25 @@ fn a_server_and_its_deadlines_need_no_thread_but_the_drivers() {
             serving.await.unwrap();
         });
         assert!(!has_async_io());
-        // It would be found if it were there.
-        smol::block_on(Timer::after(Duration::from_millis(1)));
+        // It would be found if it were there: smol's block_on starts it.
+        smol::block_on(async {});
         while !has_async_io() {
             thread::yield_now();
         }
     });
+}
+
+#[test]
+fn a_driver_that_looks_for_work_heeds_its_timers() {
+    let log = Log::default();
+    let (near, _far) = tcp_pair();
+    drive_as(driver::configure().busy_poll(PATIENCE * 9), {
+        let log = log.clone();
+        async move || {
+            connect_socket(Recorder::new(&log), near).idle_timeout(Duration::from_millis(20)).await.unwrap().await;
+        }
+    });
+    assert_eq!(log.end(), Some(ErrorKind::TimedOut));
 }
 
 #[test]

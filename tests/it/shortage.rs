@@ -50,6 +50,32 @@ fn a_driver_connects_with_one_descriptor() {
 }
 
 #[test]
+fn a_driver_that_lacks_some_is_an_error() {
+    isolated("shortage::a_driver_that_lacks_some_is_an_error", || {
+        let mut taken = take_all();
+        let all = taken.len();
+        while let Err(err) = driver::configure().block_on(async {}) {
+            assert!(is_shortage(&err), "{err}");
+            taken.pop().unwrap();
+        }
+        assert_eq!(all - taken.len(), 5);
+    });
+}
+
+#[test]
+fn accepting_waits_where_nothing_was_kept_back_for_async_io() {
+    isolated("shortage::accepting_waits_where_nothing_was_kept_back_for_async_io", || {
+        watch();
+        let mut server = future::block_on(create_server(|| Recorder::new(&Log::default()), ANY).into_future()).unwrap();
+        let _client = client(server.local_addr().unwrap());
+        let taken = take_all();
+        assert!(future::block_on(future::poll_once(server.accept())).is_none());
+        drop(taken);
+        drop(future::block_on(server.accept()).unwrap());
+    });
+}
+
+#[test]
 fn what_async_io_lacks_is_an_error_of_connecting() {
     isolated("shortage::what_async_io_lacks_is_an_error_of_connecting", || {
         watch();

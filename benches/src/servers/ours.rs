@@ -63,10 +63,9 @@ async fn serve_on_driver(socket: Socket) -> io::Result<()> {
     create_server(|| Box::new(Echo) as Erased, listen(socket)?).backlog(4096).await?.serve_forever().await
 }
 
-/// Clients on a driver thread that looks for work for a while before it sleeps.
+/// The same, but for looking for work for a while before it sleeps.
 pub(super) fn busy(socket: Socket) -> io::Result<()> {
-    driver::configure().busy_poll(Duration::from_micros(100)).start()?;
-    smol::block_on(serve_on_driver(socket))
+    driver::configure().busy_poll(Duration::from_micros(100)).block_on(serve_on_driver(socket))?
 }
 
 /// Clients on this thread, which waits by async-io.
