@@ -28,7 +28,7 @@ usage: bench_server --listen tcp:ADDR|tls:ADDR|unix:PATH|udp:ADDR [options]
                            where connections run: on a driver (default), in the main thread on async-io, or on an
                            executor of smol's
   --threads N              threads of the driver or the executor; 1 by default. A single driver is the main thread
-  --busy-poll SECONDS      how long a driver looks for work before it sleeps; 0 by default
+  --busy-poll SECONDS      how long a driver looks for work before it sleeps; by default a moment where that pays
   --send-buffer BYTES      what the system may keep of what is sent; small ones make sends come short
   --max-connections N      clients at the same time; the others wait in the backlog
   --write-cap BYTES        what may wait to be sent to a client before its connection is ended
@@ -127,7 +127,7 @@ struct Options {
     mode: Mode,
     backend: Backend,
     threads: usize,
-    busy_poll: Duration,
+    busy_poll: Option<Duration>,
     send_buffer: Option<usize>,
     security: Security,
     limits: Limits,
@@ -193,7 +193,7 @@ struct Security {
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
     let (mut listen, mut mode, mut send_buffer, mut stats) = (None, Mode::Echo, None, false);
     let (mut backend, mut threads, mut limits) = (Backend::Driver, 1, Limits::default());
-    let mut busy_poll = Duration::ZERO;
+    let mut busy_poll = None;
     let mut security = Security::default();
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
@@ -202,7 +202,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Stri
             "--mode" => mode = parse_mode(&value()?)?,
             "--backend" => backend = parse_backend(&value()?)?,
             "--threads" => threads = parse_number(&value()?)?,
-            "--busy-poll" => busy_poll = parse_seconds(&value()?)?,
+            "--busy-poll" => busy_poll = Some(parse_seconds(&value()?)?),
             "--send-buffer" => send_buffer = Some(parse_number(&value()?)?),
             "--cert" => security.cert = Some(value()?),
             "--key" => security.key = Some(value()?),
@@ -382,7 +382,8 @@ fn announce(kind: &str, addr: &Addr, options: &Options) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn run_on_driver(options: Options) -> io::Result<()> {
     use smol_transports::driver;
-    let config = driver::configure().threads(options.threads).busy_poll(options.busy_poll);
+    let config = driver::configure().threads(options.threads);
+    let config = options.busy_poll.into_iter().fold(config, driver::Config::busy_poll);
     if options.threads == 1 {
         return config.block_on(run(options))?;
     }
@@ -393,7 +394,7 @@ fn run_on_driver(options: Options) -> io::Result<()> {
 /// There are no drivers: what would run there runs on smol's executor.
 #[cfg(not(target_os = "linux"))]
 fn run_on_driver(options: Options) -> io::Result<()> {
-    if !options.busy_poll.is_zero() {
+    if options.busy_poll.is_some() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "there are no drivers on this system"));
     }
     smol::block_on(run(options))

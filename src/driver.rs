@@ -70,6 +70,7 @@ mod inbox;
 mod poller;
 mod reactor;
 mod source;
+mod spin;
 mod timers;
 
 pub(crate) use hub::{Place, Waiting, has_hub, waiting};
@@ -111,7 +112,7 @@ impl Drop for Pool {
 /// ```
 pub fn configure() -> Config {
     let threads = std::env::var(THREADS).ok().and_then(|text| text.parse().ok());
-    Config { threads: threads.unwrap_or(NonZeroUsize::MIN), busy_poll: Duration::ZERO }
+    Config { threads: threads.unwrap_or(NonZeroUsize::MIN), busy_poll: None }
 }
 
 /// How drivers are to be; made by [`configure`].
@@ -119,7 +120,7 @@ pub fn configure() -> Config {
 #[must_use = "nothing happens until it is started"]
 pub struct Config {
     threads: NonZeroUsize,
-    busy_poll: Duration,
+    busy_poll: Option<Duration>,
 }
 
 impl Config {
@@ -129,10 +130,13 @@ impl Config {
         self
     }
 
-    /// How long a thread looks for work again and again before it sleeps: none by default. It burns a processor for
-    /// that time, and shortens the way of a single message where waking a sleeping processor takes long.
+    /// How long a thread looks for work again and again before each sleep. It burns a processor for that time, and
+    /// shortens the way of a single message where waking a sleeping processor takes long.
+    ///
+    /// By default it looks for 50 µs, and only as long as that takes less processor time for the same work than to sleep
+    /// at once. Both are tried now and then. Zero turns that off.
     pub const fn busy_poll(mut self, duration: Duration) -> Self {
-        self.busy_poll = duration;
+        self.busy_poll = Some(duration);
         self
     }
 
@@ -259,7 +263,7 @@ where
 ///
 /// If the system has not enough descriptors left, see [`Config::block_on`]. A panic of the future goes on in the caller.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let reactor = Reactor::new(Duration::ZERO).expect("descriptors for a driver");
+    let reactor = Reactor::new(None).expect("descriptors for a driver");
     block_on_reactor(&Arc::new(reactor), future)
 }
 

@@ -47,6 +47,15 @@ impl Event<'_> {
         }
     }
 
+    /// Bytes that have arrived.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::DataReceived(data) => data.len(),
+            Self::BufferUpdated(count) => *count,
+            _ => 0,
+        }
+    }
+
     /// The event with bytes of its own.
     #[must_use]
     pub fn into_owned(self) -> Event<'static> {
@@ -134,6 +143,14 @@ impl DatagramEvent<'_> {
             Self::PauseWriting => Input::PauseWriting,
             Self::ResumeWriting => Input::ResumeWriting,
             Self::ConnectionLost(_) => Input::ConnectionLost,
+        }
+    }
+
+    /// Bytes that have arrived.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::DatagramReceived { data, .. } => data.len(),
+            _ => 0,
         }
     }
 

@@ -26,6 +26,10 @@ pub struct Stats {
     pub reads: u64,
     /// How often the system, or the stream below, has taken something to send.
     pub writes: u64,
+    /// Bytes that protocols were given.
+    pub received: u64,
+    /// Bytes that the system, or the stream below, has taken.
+    pub sent: u64,
     /// How often a protocol was told to pause writing.
     pub pauses: u64,
 }
@@ -58,6 +62,8 @@ pub fn stats() -> Stats {
         buffered: sum(Count::Buffered),
         reads: sum(Count::Reads),
         writes: sum(Count::Writes),
+        received: sum(Count::Received),
+        sent: sum(Count::Sent),
         pauses: sum(Count::Pauses),
     }
 }
@@ -71,10 +77,12 @@ enum Count {
     Buffered,
     Reads,
     Writes,
+    Received,
+    Sent,
     Pauses,
 }
 
-const COUNTS: usize = 7;
+const COUNTS: usize = 9;
 
 /// The counters of one thread, in cache lines of their own. The sum over all threads counts, modulo 2^64.
 #[derive(Debug)]
@@ -144,6 +152,18 @@ fn add(count: Count, by: u64) {
     }
 }
 
+/// Two at once, for half of what it costs.
+fn add_both(one: Count, by: u64, other: Count, by_other: u64) {
+    let added = OWN.try_with(|own| {
+        own.0.add(one, by);
+        own.0.add(other, by_other);
+    });
+    if added.is_err() {
+        DEPARTED.add_shared(one as usize, by);
+        DEPARTED.add_shared(other as usize, by_other);
+    }
+}
+
 pub(crate) fn made() {
     add(Count::Made, 1);
 }
@@ -152,18 +172,24 @@ pub(crate) fn lost() {
     add(Count::Lost, 1);
 }
 
-/// Something was sent.
-pub(crate) fn wrote() {
-    add(Count::Writes, 1);
+/// So many bytes were sent.
+pub(crate) fn sent(bytes: u64) {
+    add_both(Count::Writes, 1, Count::Sent, bytes);
 }
 
-/// A callback is being made.
-pub(crate) fn told(input: Input) {
+/// A callback is being made, for so many bytes.
+pub(crate) fn told(input: Input, bytes: usize) {
     match input {
-        Input::DataReceived => add(Count::Reads, 1),
+        Input::DataReceived => add_both(Count::Reads, 1, Count::Received, bytes as u64),
         Input::PauseWriting => add(Count::Pauses, 1),
         _ => {}
     }
+}
+
+/// Bytes that this thread has received and sent, modulo 2^64.
+#[cfg(target_os = "linux")]
+pub(crate) fn moved() -> u64 {
+    OWN.try_with(|own| own.0.get(Count::Received).wrapping_add(own.0.get(Count::Sent))).unwrap_or_default()
 }
 
 /// Counts as one transport while it exists.

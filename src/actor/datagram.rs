@@ -43,6 +43,10 @@ impl Messages for Datagrams {
         event.input()
     }
 
+    fn size(event: &DatagramEvent<'_>) -> usize {
+        event.size()
+    }
+
     fn news(news: News) -> DatagramEvent<'static> {
         match news {
             News::Error(exc) => DatagramEvent::ErrorReceived(exc),

@@ -153,7 +153,9 @@ impl DatagramSide {
                 Some(datagram) => outlet.try_send(&[outgoing(datagram)]),
                 None => outlet.try_send(&self.queue.iter().take(BATCH).map(outgoing).collect::<Vec<_>>()),
             };
-            let done = self.after_send(sent);
+            let done = self.after_send(sent, |side, count| {
+                side.queue.iter().take(count).map(|datagram| datagram.data.len()).sum()
+            });
             self.burst += self.queue.remove(done);
         }
     }
@@ -162,15 +164,16 @@ impl DatagramSide {
     fn try_send(&mut self, datagrams: &[Outgoing<'_>; 1]) -> usize {
         let Some(outlet) = &self.outlet else { return 0 };
         let sent = outlet.try_send(datagrams);
-        self.burst += datagrams[0].data.len();
-        self.after_send(sent)
+        let size = datagrams[0].data.len();
+        self.burst += size;
+        self.after_send(sent, |_, _| size)
     }
 
     /// How many datagrams are done with: sent, or failed and dropped.
-    fn after_send(&mut self, sent: io::Result<usize>) -> usize {
+    fn after_send(&mut self, sent: io::Result<usize>, size: impl FnOnce(&Self, usize) -> usize) -> usize {
         match unless_blocked(sent) {
             Ok(Some(count)) => {
-                stats::wrote();
+                stats::sent(size(self, count) as u64);
                 count
             }
             Ok(None) => {

@@ -32,6 +32,8 @@ pub(crate) trait Messages: 'static {
 
     /// The place of an event in the life cycle.
     fn input(event: &Self::Event<'_>) -> Input;
+    /// Bytes that an event tells of.
+    fn size(event: &Self::Event<'_>) -> usize;
     /// The event that tells what the sending half has to say.
     fn news(news: <Self::Side as SendSide>::News) -> Self::Event<'static>;
     /// The last event.
@@ -49,6 +51,10 @@ impl Messages for Streams {
 
     fn input(event: &Event<'_>) -> Input {
         event.input()
+    }
+
+    fn size(event: &Event<'_>) -> usize {
+        event.size()
     }
 
     fn news(news: Mark) -> Event<'static> {
@@ -169,7 +175,7 @@ impl<M: Messages> Delivery<'_, M> {
     pub(crate) fn call(&mut self, event: M::Event<'_>) -> M::Answer {
         self.renew();
         let input = M::input(&event);
-        stats::told(input);
+        stats::told(input, M::size(&event));
         self.mailbox.trace().told(input);
         let receive = &mut *self.receive;
         match guarded(|| self.mailbox.trace().within(move || receive.event(event))) {

@@ -36,6 +36,11 @@ impl Messages for Processes {
         }
     }
 
+    /// Those of the pipes are counted there.
+    fn size(_: &ProcessEvent<'_>) -> usize {
+        0
+    }
+
     fn news(news: Infallible) -> ProcessEvent<'static> {
         match news {}
     }

@@ -97,14 +97,14 @@ impl WriteSide {
         Some(self.bounded.as_ref()?.times.as_ref()?.read())
     }
 
-    /// Something was sent, if any, or queued.
+    /// So much was sent, if any, or something queued.
     #[inline]
-    fn note(&mut self, sent: bool) {
-        if sent {
-            stats::wrote();
+    fn note(&mut self, sent: u64) {
+        if sent > 0 {
+            stats::sent(sent);
         }
         if let Some(times) = self.bounded.as_mut().and_then(|bounded| bounded.times.as_mut()) {
-            times.note(sent, !self.outbox.is_empty());
+            times.note(sent > 0, !self.outbox.is_empty());
         }
     }
 
@@ -149,7 +149,7 @@ impl WriteSide {
             Chunk::Borrowed(data) => self.outbox.copy(data),
             Chunk::Shared(data) => self.outbox.share(data),
         }
-        self.note(false);
+        self.note(0);
     }
 
     #[inline]
@@ -166,13 +166,13 @@ impl WriteSide {
         self.blocked = blocked;
         self.burst += sent;
         self.outbox.sent(sent);
-        self.note(sent > 0);
+        self.note(sent as u64);
         Ok(())
     }
 
     fn flush_eof(&mut self) -> io::Result<()> {
         self.outbox.done();
-        self.note(false);
+        self.note(0);
         self.outlet.as_deref().map_or(Ok(()), Outlet::finish)
     }
 
@@ -181,7 +181,7 @@ impl WriteSide {
         let Front::Job(Job::SendFile(job)) = self.outbox.front() else { return Ok(()) };
         let before = job.sent();
         let step = self.outlet.as_deref().map_or(Ok(Step::Blocked), |outlet| job.step(outlet))?;
-        let sent = job.sent() > before;
+        let sent = job.sent() - before;
         self.blocked = step == Step::Blocked;
         if step == Step::Done {
             self.outbox.done();
@@ -195,7 +195,7 @@ impl WriteSide {
         let (sent, blocked) = try_send(self.outlet.as_deref(), slices)?;
         self.blocked = blocked;
         self.burst += sent;
-        self.note(sent > 0);
+        self.note(sent as u64);
         Ok(sent)
     }
 }

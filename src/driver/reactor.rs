@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::inbox::Inbox;
 use super::poller::Poller;
 use super::source::Lent;
+use super::spin::Spin;
 use super::timers::Timers;
 use crate::io::async_io::reserve;
 use crate::io::errors::retry;
@@ -43,7 +44,8 @@ pub(crate) struct Reactor {
     event: OwnedFd,
     /// Tasks that other threads have woken.
     injected: Inbox<Runnable>,
-    busy_poll: Duration,
+    /// How long to look for work before each sleep; as long as it pays, if nobody has said.
+    busy_poll: Option<Duration>,
     /// Where its tasks go on when the loop has ended.
     heir: OnceLock<Arc<Self>>,
 }
@@ -64,7 +66,7 @@ pub(super) fn has_timers(timers: &Arc<Timers>) -> bool {
 }
 
 impl Reactor {
-    pub(crate) fn new(busy_poll: Duration) -> io::Result<Self> {
+    pub(crate) fn new(busy_poll: Option<Duration>) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         poller.add(&event, NOTIFIED, EventFlags::IN | EventFlags::ET)?;
@@ -118,23 +120,26 @@ impl Reactor {
         let _ = retry(|| Ok(rustix::io::write(&self.event, &1_u64.to_ne_bytes())?));
     }
 
-    /// Sleeps until there is something to do.
-    fn sleep(&self, lent: &mut Lent) {
-        if self.busy_poll.is_zero() || !self.busy_wait(lent) {
+    /// Sleeps until there is something to do; looks for it for a while before, where that is wanted or pays.
+    fn sleep(&self, spin: &mut Spin, lent: &mut Lent) {
+        let time = spin.time();
+        if time.is_zero() || !self.look(time, lent) {
             self.poller.wait(self.timers.sleep(), lent);
         }
     }
 
-    /// Looks for events again and again, for as long as it was told to, but not past the next timer.
-    fn busy_wait(&self, lent: &mut Lent) -> bool {
+    /// Looks for events again and again for a time, but not past the next timer; whether there was one.
+    fn look(&self, time: Duration, lent: &mut Lent) -> bool {
         let start = Instant::now();
-        let limit = self.timers.sleep().unwrap_or(self.busy_poll).min(self.busy_poll);
-        while start.elapsed() < limit {
+        let limit = self.timers.sleep().unwrap_or(time).min(time);
+        loop {
             if self.poller.wait(Some(Duration::ZERO), lent) {
                 return true;
             }
+            if start.elapsed() >= limit {
+                return false;
+            }
         }
-        false
     }
 
     /// The loop is over: what it still had to run goes on elsewhere.
@@ -187,6 +192,7 @@ fn has_queued() -> bool {
 pub(crate) fn run(reactor: &Arc<Reactor>, mut done: impl FnMut() -> bool) {
     let _enter = Enter::new(reactor);
     let (mut queue, mut lent) = (VecDeque::new(), Vec::new());
+    let mut spin = Spin::new(reactor.busy_poll);
     loop {
         if let Some(runnables) = reactor.injected.begin_round() {
             runnables.into_iter().for_each(|runnable| reactor.schedule(runnable));
@@ -198,12 +204,13 @@ pub(crate) fn run(reactor: &Arc<Reactor>, mut done: impl FnMut() -> bool) {
         take_queue(&mut queue);
         while let Some(runnable) = queue.pop_front() {
             runnable.run();
+            spin.worked();
         }
         let busy = has_queued() || reactor.injected.is_noticed();
         if busy {
             reactor.poller.wait(Some(Duration::ZERO), &mut lent);
         } else {
-            reactor.sleep(&mut lent);
+            reactor.sleep(&mut spin, &mut lent);
         }
         reactor.timers.fire();
     }
@@ -221,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_loop_is_not_rung_on_its_own_thread_and_looks_again_all_the_same() {
-        let reactor = Arc::new(Reactor::new(Duration::ZERO).unwrap());
+        let reactor = Arc::new(Reactor::new(None).unwrap());
         let mut rounds = 0;
         run(&reactor, || {
             rounds += 1;

@@ -18,11 +18,13 @@ fn the_counters_follow_a_connection() {
         let seen = stats();
         assert_eq!((seen.made, seen.lost, seen.alive), (1, 0, 1));
         assert_eq!((seen.reads, seen.writes, seen.pauses, seen.buffered), (1, 1, 1, 150));
+        assert_eq!((seen.received, seen.sent), (8, 50));
 
         peer.set_room(usize::MAX);
         assert!(poll(&mut connection).is_pending());
         let seen = stats();
         assert_eq!((seen.reads, seen.writes, seen.pauses, seen.buffered), (1, 2, 1, 0));
+        assert_eq!((seen.received, seen.sent), (8, 200));
 
         peer.feed_eof();
         finish(connection);
