@@ -3,6 +3,7 @@
 pub(crate) mod bounds;
 pub(crate) mod copied;
 pub(crate) mod datagrams;
+pub(crate) mod habit;
 pub(crate) mod kind;
 pub(crate) mod lifecycle;
 pub(crate) mod limits;

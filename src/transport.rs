@@ -34,8 +34,8 @@ pub(crate) trait Handle: 'static {
 ///
 /// # Writing
 ///
-/// What is written inside a callback is gathered and sent once when it returns. What is written elsewhere is sent at
-/// once if nothing waits before it. Bytes that the system does not take wait in a buffer without limit: please stop
+/// What is written inside a callback is gathered and sent once when it returns; or at once, if the callbacks before have
+/// all written once. What is written elsewhere is sent at once if nothing waits before it. Bytes that the system does not take wait in a buffer without limit: please stop
 /// when a write answers [`Written::Full`] or when `pause_writing` is called, and go on after `resume_writing` or
 /// [`drain`](Self::drain).
 ///

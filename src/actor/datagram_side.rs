@@ -15,6 +15,7 @@ use crate::io::errors::unless_blocked;
 use crate::message::Misuse;
 use crate::state::copied::Copied;
 use crate::state::datagrams::{Datagram, Datagrams, Payload};
+use crate::state::habit::Habit;
 use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
 use crate::state::marks::{Mark, Marks};
@@ -84,6 +85,7 @@ pub(crate) struct DatagramSide {
     route: Route,
     /// Taken at the loss: handles never keep a descriptor open.
     outlet: Option<Arc<dyn DatagramOutlet>>,
+    habit: Habit,
     /// The last send came short; the endpoint tells when to try again.
     blocked: bool,
     /// Bytes sent since all was told that was to be told.
@@ -97,7 +99,16 @@ pub(crate) struct DatagramSide {
 impl DatagramSide {
     pub(crate) fn new(route: Route, limits: WriteLimits, outlet: Arc<dyn DatagramOutlet>) -> Self {
         let queue = Datagrams::new(Marks::new(limits, false));
-        Self { queue, route, outlet: Some(outlet), blocked: false, burst: 0, errors: VecDeque::new(), forgotten: false }
+        Self {
+            queue,
+            route,
+            outlet: Some(outlet),
+            habit: Habit::default(),
+            blocked: false,
+            burst: 0,
+            errors: VecDeque::new(),
+            forgotten: false,
+        }
     }
 
     pub(crate) const fn outlet(&self) -> Option<&Arc<dyn DatagramOutlet>> {
@@ -109,14 +120,14 @@ impl DatagramSide {
         self.route.resolve(to)
     }
 
-    /// Queues a datagram, to be sent together with what else the callback sends. What goes over the high mark is tried
-    /// at once, so that what the system takes never pauses the sender.
-    pub(crate) fn gather(&mut self, data: &mut Chunk<'_>, to: Option<Addr>) {
-        let fits = self.queue.size() + data.len() <= self.marks().limits().high_water();
-        if self.burst >= BURST || (fits && self.queue.len() < GATHERED) {
-            return self.push(data, to);
-        }
-        self.send(data, to);
+    /// Queues a datagram, to be sent together with what else the callback sends; sends it at once if nothing waits before
+    /// it and it is expected to be all. What goes over the high mark is tried at once as well, so that what the system
+    /// takes never pauses the sender.
+    #[inline]
+    pub(crate) fn gather(&mut self, data: &mut Chunk<'_>, to: Option<Addr>, callback: u16) {
+        let goes_first = self.habit.expects_one(callback) && self.queue.is_empty() && !self.blocked;
+        let fits = self.queue.len() < GATHERED && self.queue.size() + data.len() <= self.marks().limits().high_water();
+        if self.burst < BURST && (goes_first || !fits) { self.send(data, to) } else { self.push(data, to) }
     }
 
     /// Sends a datagram at once, behind what waits already, and queues it if the system does not take it.

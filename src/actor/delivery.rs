@@ -6,7 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
-use super::mailbox::{Mailbox, View};
+use super::mailbox::{Mailbox, View, begin_callback};
 use super::send_side::SendSide;
 use super::succession::Parcel;
 use super::write_side::WriteSide;
@@ -176,6 +176,7 @@ impl<M: Messages> Delivery<'_, M> {
         self.renew();
         let input = M::input(&event);
         stats::told(input, M::size(&event));
+        begin_callback();
         self.mailbox.trace().told(input);
         let receive = &mut *self.receive;
         match guarded(|| self.mailbox.trace().within(move || receive.event(event))) {

@@ -36,6 +36,17 @@ per_thread! {
     static POLLED: Cell<*const ()> = Cell::new(ptr::null());
 }
 
+per_thread! {
+    /// The number of the last callback on this thread.
+    static CALLBACK: Cell<u16> = Cell::new(0);
+}
+
+/// A callback is about to be made on this thread.
+#[inline]
+pub(crate) fn begin_callback() {
+    CALLBACK.with(|number| number.set(number.get().wrapping_add(1)));
+}
+
 /// While this lives the actor of a mailbox is being polled on this thread.
 #[derive(Debug)]
 #[must_use]
@@ -136,14 +147,32 @@ impl<W: SendSide> Mailbox<W> {
 
     /// Changes the state, and wakes the actor if that gave it something to do.
     fn post<R>(&self, change: impl FnOnce(&mut Inner<W>) -> R) -> R {
-        self.post_knowing(|inner, _| change(inner))
+        let is_polled = self.is_polled();
+        let mut inner = self.lock();
+        let result = change(&mut inner);
+        self.posted(inner, is_polled);
+        result
     }
 
-    /// The same. `change` is told whether the actor is being polled on this thread: what is written then is gathered.
-    fn post_knowing<R>(&self, change: impl FnOnce(&mut Inner<W>, bool) -> R) -> R {
-        let is_polled = POLLED.with(Cell::get) == self.address();
+    /// The same for a write. `write` is told the number of the callback if the actor is being polled on this thread: what
+    /// is written then is gathered, or sent with nothing left for the actor to look at.
+    #[inline]
+    fn post_write(&self, write: impl FnOnce(&mut Inner<W>, Option<u16>) -> Written) -> Written {
+        let callback = self.is_polled().then(|| CALLBACK.with(Cell::get));
         let mut inner = self.lock();
-        let result = change(&mut inner, is_polled);
+        let written = write(&mut inner, callback);
+        let is_done = written == Written::Queued && inner.write.is_empty() && !inner.write.has_news();
+        if callback.is_none() || !is_done {
+            self.posted(inner, callback.is_some());
+        }
+        written
+    }
+
+    fn is_polled(&self) -> bool {
+        POLLED.with(Cell::get) == self.address()
+    }
+
+    fn posted(&self, mut inner: MutexGuard<'_, Inner<W>>, is_polled: bool) {
         self.changed.store(true, Ordering::Release);
         let mut waker = None;
         if !is_polled {
@@ -156,7 +185,6 @@ impl<W: SendSide> Mailbox<W> {
         drop(inner);
         drop(spent);
         waker.into_iter().for_each(Waker::wake);
-        result
     }
 }
 

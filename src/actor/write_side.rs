@@ -12,6 +12,7 @@ use crate::io::Outlet;
 use crate::io::errors::unless_blocked;
 use crate::sendfile::{FileJob, Step};
 use crate::state::bounds::Bounds;
+use crate::state::habit::Habit;
 use crate::state::kind::Kind;
 use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
@@ -56,6 +57,7 @@ pub(crate) struct WriteSide {
     outlet: Option<Arc<dyn Outlet>>,
     /// What the outlet says of itself.
     is_direct: bool,
+    habit: Habit,
     /// The last send came short; the endpoint tells when to try again.
     blocked: bool,
     /// Bytes sent since all was told that was to be told.
@@ -79,7 +81,18 @@ impl WriteSide {
     pub(crate) fn new(kind: Kind, limits: WriteLimits, outlet: Option<Arc<dyn Outlet>>) -> Self {
         let outbox = Outbox::new(kind.marks(limits));
         let is_direct = outlet.as_deref().is_none_or(Outlet::is_direct);
-        Self { kind, outbox, outlet, is_direct, blocked: false, burst: 0, done: false, bounded: None, upgrades: 0 }
+        Self {
+            kind,
+            outbox,
+            outlet,
+            is_direct,
+            habit: Habit::default(),
+            blocked: false,
+            burst: 0,
+            done: false,
+            bounded: None,
+            upgrades: 0,
+        }
     }
 
     pub(crate) fn bounded(mut self, bounds: Bounds, times: Option<SendTimes>) -> Self {
@@ -116,25 +129,36 @@ impl WriteSide {
         self.outlet.as_ref()
     }
 
-    /// Queues `data`, to be sent together with what else the callback writes. What goes over the high mark is tried at
-    /// once, so that what the system takes never pauses the writer.
+    /// Queues `data`, to be sent together with what else the callback writes; sends it at once if nothing waits before it,
+    /// and it is large or expected to be all. What goes over the high mark is tried at once as well, so that what the
+    /// system takes never pauses the writer.
     #[inline]
-    pub(crate) fn gather(&mut self, data: &mut Chunk<'_>) -> io::Result<()> {
-        let waits = self.burst >= BURST || !self.is_direct();
-        let is_large = data.len() >= LARGE && self.outbox.is_empty() && !self.blocked;
-        if is_large && !waits {
+    pub(crate) fn gather(&mut self, data: &mut Chunk<'_>, callback: u16) -> io::Result<()> {
+        let is_alone = self.habit.expects_one(callback) || data.len() >= LARGE;
+        let goes_first = is_alone && self.outbox.is_empty() && !self.blocked;
+        let fits = self.outbox.size() + data.len() <= self.outbox.marks().limits().high_water();
+        if self.burst < BURST && (goes_first || !fits) {
+            return self.post(data);
+        }
+        self.queue(data);
+        Ok(())
+    }
+
+    /// Sends `data` at once where handles may do that, else queues it.
+    #[inline]
+    pub(crate) fn post(&mut self, data: &mut Chunk<'_>) -> io::Result<()> {
+        if self.is_direct {
             return self.send(data);
         }
-        if waits || self.outbox.size() + data.len() <= self.outbox.marks().limits().high_water() {
-            self.queue(data);
-            return Ok(());
-        }
-        self.send(data)
+        self.queue(data);
+        Ok(())
     }
 
     /// Sends `data` at once, behind what waits already, and queues what the system does not take.
-    pub(crate) fn send(&mut self, data: &mut Chunk<'_>) -> io::Result<()> {
-        self.flush()?;
+    fn send(&mut self, data: &mut Chunk<'_>) -> io::Result<()> {
+        if !self.outbox.is_empty() {
+            self.flush()?;
+        }
         let sent = if self.outbox.is_empty() { self.try_send(&[IoSlice::new(data.as_slice())])? } else { 0 };
         if sent < data.len() {
             data.advance(sent);

@@ -24,8 +24,8 @@ use crate::state::limits::WriteLimits;
 /// # Sending
 ///
 /// Each call is one datagram, sent whole and in order, also if it is empty. What is sent inside a callback is gathered
-/// and handed to the system when it returns, many at once where the system can take that (Linux). What is sent elsewhere
-/// goes out at once if nothing waits before it. Datagrams that the system does not take wait in a buffer without limit:
+/// and handed to the system when it returns, many at once where the system can take that (Linux); or at once, if the
+/// callbacks before have all sent one. What is sent elsewhere goes out at once if nothing waits before it. Datagrams that the system does not take wait in a buffer without limit:
 /// please stop when a call answers [`Written::Full`] or when `pause_writing` is called, and go on after
 /// `resume_writing` or [`drain`](Self::drain).
 ///

@@ -180,6 +180,27 @@ fn what_one_callback_sends_leaves_together() {
 }
 
 #[test]
+fn where_callbacks_have_sent_one_the_first_is_not_held_back() {
+    let (mut endpoint, peer) = connected(Log::reacting(|transport, seen| {
+        if let Seen::Data(data, _) = seen {
+            for byte in data {
+                transport.send([*byte]);
+            }
+        }
+    }));
+    let mut sends = |data: &str| {
+        let before = peer.sends();
+        peer.feed(data, addr(1));
+        run(&mut endpoint);
+        assert_eq!(payloads(&peer).concat(), data.as_bytes());
+        peer.sends() - before
+    };
+    assert_eq!(sends("abc"), 1);
+    assert!((0..8).all(|_| sends("a") == 1));
+    assert_eq!([sends("abc"), sends("abc"), sends("a")], [2, 1, 1]);
+}
+
+#[test]
 fn a_connected_endpoint_sends_to_its_peer_alone() {
     let (endpoint, peer) = connected(Log::default());
     let transport = endpoint.transport();

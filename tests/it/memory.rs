@@ -131,6 +131,26 @@ fn writes_of_one_callback_leave_in_one_send() {
 }
 
 #[test]
+fn where_callbacks_have_written_once_the_first_write_is_not_held_back() {
+    let recorder = Recorder::new(&Log::default()).on_data(|transport, data| {
+        for byte in data {
+            transport.write([*byte]);
+        }
+    });
+    let (mut connection, peer) = connect(recorder);
+    let mut sends = |data: &str| {
+        let before = peer.sends();
+        peer.feed(data);
+        assert!(poll(&mut connection).is_pending());
+        assert_eq!(peer.take_written(), data.as_bytes());
+        peer.sends() - before
+    };
+    assert_eq!(sends("abc"), 1);
+    assert!((0..8).all(|_| sends("a") == 1));
+    assert_eq!([sends("abc"), sends("abc"), sends("a")], [2, 1, 1]);
+}
+
+#[test]
 fn a_write_from_elsewhere_leaves_at_once() {
     let (connection, peer) = connect(Recorder::new(&Log::default()));
     assert_eq!(connection.transport().write(b"now"), Written::Queued);

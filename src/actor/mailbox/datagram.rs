@@ -13,7 +13,7 @@ use crate::message::Written;
 /// For the handles of datagram endpoints.
 impl Mailbox<DatagramSide> {
     pub(crate) fn send(&self, mut data: Chunk<'_>, to: Option<Addr>) -> Written {
-        self.post_knowing(|inner, is_polled| inner.send(&mut data, to, is_polled))
+        self.post_write(|inner, callback| inner.send(&mut data, to, callback))
     }
 
     pub(crate) fn datagram_outlet(&self) -> Option<Arc<dyn DatagramOutlet>> {
@@ -23,7 +23,7 @@ impl Mailbox<DatagramSide> {
 
 /// What is not taken over stays with the caller, who drops it without the lock.
 impl Inner<DatagramSide> {
-    fn send(&mut self, data: &mut Chunk<'_>, to: Option<Addr>, is_polled: bool) -> Written {
+    fn send(&mut self, data: &mut Chunk<'_>, to: Option<Addr>, callback: Option<u16>) -> Written {
         let to = match self.write.resolve(to) {
             Ok(to) => to,
             Err(misuse) => return Written::Refused(misuse),
@@ -33,10 +33,9 @@ impl Inner<DatagramSide> {
             return if sent { Written::Queued } else { Written::Closed };
         }
         let blocked = self.write.is_blocked();
-        if is_polled {
-            self.write.gather(data, to)
-        } else {
-            self.write.send(data, to)
+        match callback {
+            Some(callback) => self.write.gather(data, to, callback),
+            None => self.write.send(data, to),
         }
         self.after_send(blocked, Ok(()));
         self.write.latch();

@@ -20,7 +20,7 @@ use crate::{io::tls::Shared, tls::Tls};
 /// For the handles of byte streams.
 impl Mailbox {
     pub(crate) fn write(&self, mut data: Chunk<'_>) -> Written {
-        self.post_knowing(|inner, is_polled| inner.write(&mut data, is_polled))
+        self.post_write(|inner, callback| inner.write(&mut data, callback))
     }
 
     pub(crate) fn write_eof(&self) -> io::Result<()> {
@@ -139,7 +139,7 @@ impl Mailbox {
 
 /// What is not taken over stays with the caller, who drops it without the lock.
 impl Inner<WriteSide> {
-    fn write(&mut self, data: &mut Chunk<'_>, is_polled: bool) -> Written {
+    fn write(&mut self, data: &mut Chunk<'_>, callback: Option<u16>) -> Written {
         if self.write.outbox.is_finished() {
             return Written::Refused(Misuse::WriteAfterEof);
         }
@@ -148,8 +148,10 @@ impl Inner<WriteSide> {
         }
         if data.len() > 0 {
             let blocked = self.write.is_blocked();
-            let sent =
-                if is_polled || !self.write.is_direct() { self.write.gather(data) } else { self.write.send(data) };
+            let sent = match callback {
+                Some(callback) => self.write.gather(data, callback),
+                None => self.write.post(data),
+            };
             self.after_send(blocked, sent);
             self.check_bounds();
             self.write.latch();
