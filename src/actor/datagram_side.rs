@@ -15,7 +15,7 @@ use crate::io::errors::unless_blocked;
 use crate::message::Misuse;
 use crate::state::copied::Copied;
 use crate::state::datagrams::{Datagram, Datagrams, Payload};
-use crate::state::habit::Habit;
+use crate::state::habit::{Habit, Place};
 use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
 use crate::state::marks::{Mark, Marks};
@@ -88,7 +88,7 @@ pub(crate) struct DatagramSide {
     habit: Habit,
     /// The last send came short; the endpoint tells when to try again.
     blocked: bool,
-    /// Bytes sent since all was told that was to be told.
+    /// Bytes sent in this callback, or since all was told that was to be told.
     burst: usize,
     /// Not yet told.
     errors: VecDeque<io::Error>,
@@ -125,7 +125,11 @@ impl DatagramSide {
     /// takes never pauses the sender.
     #[inline]
     pub(crate) fn gather(&mut self, data: &mut Chunk<'_>, to: Option<Addr>, callback: u16) {
-        let goes_first = self.habit.expects_one(callback) && self.queue.is_empty() && !self.blocked;
+        let place = self.habit.place(callback);
+        if place != Place::Further {
+            self.burst = 0;
+        }
+        let goes_first = place == Place::Alone && self.queue.is_empty() && !self.blocked;
         let fits = self.queue.len() < GATHERED && self.queue.size() + data.len() <= self.marks().limits().high_water();
         if self.burst < BURST && (goes_first || !fits) { self.send(data, to) } else { self.push(data, to) }
     }

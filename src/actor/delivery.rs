@@ -116,6 +116,7 @@ impl<M: Messages> Delivery<'_, M> {
         if !known && !self.mailbox.admit(input) {
             return M::Answer::default();
         }
+        begin_callback();
         let answer = self.call(event);
         if !known || self.mailbox.must_look() {
             self.settle();
@@ -176,7 +177,6 @@ impl<M: Messages> Delivery<'_, M> {
         self.renew();
         let input = M::input(&event);
         stats::told(input, M::size(&event));
-        begin_callback();
         self.mailbox.trace().told(input);
         let receive = &mut *self.receive;
         match guarded(|| self.mailbox.trace().within(move || receive.event(event))) {

@@ -37,11 +37,11 @@ per_thread! {
 }
 
 per_thread! {
-    /// The number of the last callback on this thread.
+    /// The number of the last callback on this thread. What the marks have to say after a callback belongs to it.
     static CALLBACK: Cell<u16> = Cell::new(0);
 }
 
-/// A callback is about to be made on this thread.
+/// A callback with a cause of its own is about to be made on this thread.
 #[inline]
 pub(crate) fn begin_callback() {
     CALLBACK.with(|number| number.set(number.get().wrapping_add(1)));
@@ -162,7 +162,9 @@ impl<W: SendSide> Mailbox<W> {
         let mut inner = self.lock();
         let written = write(&mut inner, callback);
         let is_done = written == Written::Queued && inner.write.is_empty() && !inner.write.has_news();
-        if callback.is_none() || !is_done {
+        if callback.is_some() && is_done {
+            release(inner);
+        } else {
             self.posted(inner, callback.is_some());
         }
         written
@@ -181,11 +183,16 @@ impl<W: SendSide> Mailbox<W> {
                 waker = inner.waker.take();
             }
         }
-        let spent = inner.write.take_spent();
-        drop(inner);
-        drop(spent);
+        release(inner);
         waker.into_iter().for_each(Waker::wake);
     }
+}
+
+/// Gives the lock back. What was sent is dropped without it.
+fn release<W: SendSide>(mut inner: MutexGuard<'_, Inner<W>>) {
+    let spent = inner.write.take_spent();
+    drop(inner);
+    drop(spent);
 }
 
 /// For the handles.

@@ -82,6 +82,32 @@ fn a_request_wakes_the_actor_though_one_before_it_has_done_so_while_it_was_polle
     });
 }
 
+/// The answer leaves nothing that the actor would have to look at, unlike the request.
+#[test]
+fn a_request_beside_an_answer_of_a_callback_is_seen() {
+    check(|| {
+        let (connection, peer) = Memory::new(Answer).connect();
+        let transport = connection.transport().clone();
+        peer.feed("a");
+        let thread = spawn(move || {
+            transport.write("b");
+            transport.close();
+        });
+        block_on(connection);
+        thread.join().unwrap();
+        assert!([&b"ab"[..], b"ba", b"b"].contains(&&*peer.take_written()));
+    });
+}
+
+/// Writes once in each callback.
+struct Answer;
+
+impl Protocol for Answer {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        transport.write(data);
+    }
+}
+
 #[test]
 fn an_abort_is_seen() {
     check(|| {

@@ -12,7 +12,7 @@ use crate::io::Outlet;
 use crate::io::errors::unless_blocked;
 use crate::sendfile::{FileJob, Step};
 use crate::state::bounds::Bounds;
-use crate::state::habit::Habit;
+use crate::state::habit::{Habit, Place};
 use crate::state::kind::Kind;
 use crate::state::lifecycle::Input;
 use crate::state::limits::WriteLimits;
@@ -32,7 +32,7 @@ const SENDS: usize = 16;
 const LARGE: usize = 32 * 1024;
 
 /// Bytes that one callback may send directly. A writer that never yields is paused behind them.
-const BURST: usize = 8 * 1024 * 1024;
+const BURST: u32 = 8 * 1024 * 1024;
 
 /// Work besides bytes and end of file.
 #[derive(Debug)]
@@ -60,8 +60,8 @@ pub(crate) struct WriteSide {
     habit: Habit,
     /// The last send came short; the endpoint tells when to try again.
     blocked: bool,
-    /// Bytes sent since all was told that was to be told.
-    burst: usize,
+    /// Bytes sent in this callback, or since all was told that was to be told.
+    burst: u32,
     /// A job was done since `take_done`.
     done: bool,
     /// If there are any.
@@ -134,7 +134,11 @@ impl WriteSide {
     /// system takes never pauses the writer.
     #[inline]
     pub(crate) fn gather(&mut self, data: &mut Chunk<'_>, callback: u16) -> io::Result<()> {
-        let is_alone = self.habit.expects_one(callback) || data.len() >= LARGE;
+        let place = self.habit.place(callback);
+        if place != Place::Further {
+            self.burst = 0;
+        }
+        let is_alone = place == Place::Alone || data.len() >= LARGE;
         let goes_first = is_alone && self.outbox.is_empty() && !self.blocked;
         let fits = self.outbox.size() + data.len() <= self.outbox.marks().limits().high_water();
         if self.burst < BURST && (goes_first || !fits) {
@@ -187,10 +191,8 @@ impl WriteSide {
                 try_send(outlet, &slices[..count])?
             }
         };
-        self.blocked = blocked;
-        self.burst += sent;
         self.outbox.sent(sent);
-        self.note(sent as u64);
+        self.after_send(sent, blocked);
         Ok(())
     }
 
@@ -217,10 +219,15 @@ impl WriteSide {
 
     fn try_send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let (sent, blocked) = try_send(self.outlet.as_deref(), slices)?;
-        self.blocked = blocked;
-        self.burst += sent;
-        self.note(sent as u64);
+        self.after_send(sent, blocked);
         Ok(sent)
+    }
+
+    #[inline]
+    fn after_send(&mut self, sent: usize, blocked: bool) {
+        self.blocked = blocked;
+        self.burst = self.burst.saturating_add(u32::try_from(sent).unwrap_or(u32::MAX));
+        self.note(sent as u64);
     }
 }
 

@@ -123,23 +123,24 @@ impl Reactor {
     /// Sleeps until there is something to do; looks for it for a while before, where that is wanted or pays.
     fn sleep(&self, spin: &mut Spin, lent: &mut Lent) {
         let time = spin.time();
-        if time.is_zero() || !self.look(time, lent) {
+        if time.is_zero() || !self.look(time, spin, lent) {
             self.poller.wait(self.timers.sleep(), lent);
         }
     }
 
     /// Looks for events again and again for a time, but not past the next timer; whether there was one.
-    fn look(&self, time: Duration, lent: &mut Lent) -> bool {
-        let start = Instant::now();
+    fn look(&self, time: Duration, spin: &mut Spin, lent: &mut Lent) -> bool {
         let limit = self.timers.sleep().unwrap_or(time).min(time);
-        loop {
-            if self.poller.wait(Some(Duration::ZERO), lent) {
-                return true;
-            }
-            if start.elapsed() >= limit {
+        let mut spent = Duration::ZERO;
+        let start = Instant::now();
+        while !self.poller.wait(Some(Duration::ZERO), lent) {
+            let before = mem::replace(&mut spent, start.elapsed());
+            spin.looked(spent - before);
+            if spent >= limit {
                 return false;
             }
         }
+        true
     }
 
     /// The loop is over: what it still had to run goes on elsewhere.

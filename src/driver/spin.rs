@@ -9,15 +9,21 @@ use crate::stats;
 /// How long it looks, unless somebody wants another time.
 const TIME: Duration = Duration::from_micros(50);
 
+/// To look once takes much less. Where it mostly does not, each system call is slow, because it is traced for example.
+const SLOW: Duration = Duration::from_micros(4);
+
+/// So many slow looks are no accident.
+const MANY: u32 = 4;
+
 /// Times without work that are judged together.
 const WINDOW: u32 = 32;
 
-/// Windows before the other way is tried again: at first, and at most.
-const FIRST: u32 = 2;
-const LAST: u32 = 512;
+/// Windows between two trials of the other way: at first, and at most.
+const FIRST: u32 = 8;
+const LAST: u32 = 128;
 
-/// What a task counts for, as bytes: so the same work in smaller pieces does not look like more.
-const TASK: u64 = 1024;
+/// What a task counts for, as bytes. There are tasks that move none; but the same bytes in more pieces are not more work.
+const TASK: u64 = 16;
 
 /// Looking or sleeping: whichever takes less processor time for the same work.
 ///
@@ -32,15 +38,18 @@ pub(super) struct Spin {
     /// Times without work that are left of this window.
     left: u32,
     tasks: u32,
-    /// When the window began.
+    /// Looks that have found nothing, and those of them that were slow.
+    looks: u32,
+    slow: u32,
+    /// As it was when the window began, if that is measured.
     used: Duration,
     moved: u64,
 }
 
 impl Spin {
     pub(super) fn new(wanted: Option<Duration>) -> Self {
-        let (used, moved) = (processor_time(), stats::moved());
-        Self { wanted, choice: Choice::SLEEP, left: WINDOW, tasks: 0, used, moved }
+        let choice = Choice::SLEEP;
+        Self { wanted, choice, left: WINDOW, tasks: 0, looks: 0, slow: 0, used: Duration::ZERO, moved: 0 }
     }
 
     /// A task was run.
@@ -55,17 +64,40 @@ impl Spin {
             return wanted;
         }
         self.left -= 1;
-        if self.left == 0 {
+        if self.left == 0 || self.is_slow() {
             self.end_window();
         }
         if self.choice.looks { TIME } else { Duration::ZERO }
     }
 
+    /// Looking once has found nothing in so long a time.
+    pub(super) fn looked(&mut self, time: Duration) {
+        self.looks = self.looks.wrapping_add(1);
+        self.slow += u32::from(time > SLOW);
+    }
+
+    const fn is_slow(&self) -> bool {
+        self.slow >= MANY && self.slow > self.looks / 4
+    }
+
     fn end_window(&mut self) {
-        let (used, moved) = (processor_time(), stats::moved());
-        let work = u64::from(self.tasks) * TASK + moved.wrapping_sub(self.moved);
-        self.choice.judge(used.saturating_sub(self.used).as_secs_f64() / work.max(1) as f64);
-        (self.left, self.tasks, self.used, self.moved) = (WINDOW, 0, used, moved);
+        let mut choice = self.choice;
+        choice.end_window(|| self.cost());
+        if choice.is_measured() {
+            (self.used, self.moved) = (processor_time(), stats::moved());
+        }
+        self.choice = choice;
+        (self.left, self.tasks, self.looks, self.slow) = (WINDOW, 0, 0, 0);
+    }
+
+    /// What a piece of work has taken in this window.
+    fn cost(&self) -> f64 {
+        if self.is_slow() {
+            return f64::INFINITY;
+        }
+        let used = processor_time().saturating_sub(self.used);
+        let work = u64::from(self.tasks) * TASK + stats::moved().wrapping_sub(self.moved);
+        used.as_secs_f64() / work.max(1) as f64
     }
 }
 
@@ -74,48 +106,58 @@ fn processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
-/// One of two ways, of which the other is tried now and then, for one window.
-#[derive(Debug)]
+/// One of two ways, of which the other is tried now and then.
+#[derive(Clone, Copy, Debug)]
 struct Choice {
     looks: bool,
-    is_trial: bool,
-    /// The cost of the way that is kept, in the last window.
-    cost: f64,
-    /// Windows before the next trial.
-    rest: u32,
-    /// Doubled each time that a trial has changed nothing.
+    phase: Phase,
+    /// Windows between two trials. Doubled each time that one has changed nothing.
     interval: u32,
 }
 
-impl Choice {
-    const SLEEP: Self = Self { looks: false, is_trial: false, cost: f64::INFINITY, rest: FIRST, interval: FIRST };
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// So many more windows are not measured.
+    Rest(u32),
+    /// The window before a trial.
+    Before,
+    /// The other way is tried; what the usual one has cost.
+    Trial(f64),
+}
 
-    /// A window is over; `cost` is what a piece of work has taken in it.
-    fn judge(&mut self, cost: f64) {
-        if self.is_trial {
-            self.end_trial(cost);
-            return;
-        }
-        self.rest -= 1;
-        // What has become much dearer is not what was chosen any more.
-        if self.rest == 0 || cost > 2.0 * self.cost {
-            self.is_trial = true;
-            self.looks = !self.looks;
-        }
-        self.cost = cost;
+impl Choice {
+    const SLEEP: Self = Self { looks: false, phase: Phase::Rest(FIRST), interval: FIRST };
+
+    const fn is_measured(&self) -> bool {
+        !matches!(self.phase, Phase::Rest(_))
     }
 
-    fn end_trial(&mut self, cost: f64) {
-        self.is_trial = false;
-        // About the same is no reason to change.
-        if cost < 0.95 * self.cost {
-            self.cost = cost;
-            self.interval = FIRST;
+    /// A window is over; `cost` is asked for if it was measured.
+    fn end_window(&mut self, cost: impl FnOnce() -> f64) {
+        self.phase = match self.phase {
+            Phase::Rest(0) => Phase::Before,
+            Phase::Rest(left) => Phase::Rest(left - 1),
+            Phase::Before => {
+                self.looks = !self.looks;
+                Phase::Trial(cost())
+            }
+            Phase::Trial(usual) => {
+                // In a short trial sleeping seems cheaper than it is: the processors do not fall asleep so soon.
+                let share = if self.looks { 0.95 } else { 0.8 };
+                self.end_trial(cost() < share * usual);
+                Phase::Rest(self.interval)
+            }
+        };
+    }
+
+    /// About the same is no reason to change.
+    fn end_trial(&mut self, is_better: bool) {
+        if is_better {
+            self.interval = FIRST.max(self.interval / 4);
         } else {
             self.looks = !self.looks;
             self.interval = LAST.min(2 * self.interval);
         }
-        self.rest = self.interval;
     }
 }
 
@@ -124,12 +166,12 @@ mod tests {
     use super::*;
 
     /// In how many of the windows it looks, if looking and sleeping cost as given.
-    fn looks(choice: &mut Choice, windows: u32, costs: [f64; 2]) -> u32 {
-        let [looking, sleeping] = costs;
+    fn looks(choice: &mut Choice, windows: u32, looking: f64, sleeping: f64) -> u32 {
         let mut count = 0;
         for _ in 0..windows {
             count += u32::from(choice.looks);
-            choice.judge(if choice.looks { looking } else { sleeping });
+            let cost = if choice.looks { looking } else { sleeping };
+            choice.end_window(|| cost);
         }
         count
     }
@@ -137,22 +179,22 @@ mod tests {
     #[test]
     fn where_looking_is_dearer_it_is_tried_ever_more_seldom() {
         let mut choice = Choice::SLEEP;
-        assert_eq!(looks(&mut choice, 2 * LAST, [2.0, 1.0]), 8);
-        assert_eq!(looks(&mut choice, 100 * LAST, [2.0, 1.0]), 100);
+        assert_eq!(looks(&mut choice, 2 * LAST, 2.0, 1.0), 4);
+        assert_eq!(looks(&mut choice, 100 * (LAST + 3), 2.0, 1.0), 100);
     }
 
     #[test]
     fn where_looking_is_cheaper_sleeping_is_tried_ever_more_seldom() {
         let mut choice = Choice::SLEEP;
-        assert_eq!(looks(&mut choice, FIRST, [1.0, 2.0]), 0);
-        assert_eq!(looks(&mut choice, 2 * LAST, [1.0, 2.0]), 2 * LAST - 8);
+        assert_eq!(looks(&mut choice, FIRST + 2, 1.0, 2.0), 0);
+        assert_eq!(looks(&mut choice, 2 * LAST, 1.0, 2.0), 2 * LAST - 4);
     }
 
     #[test]
-    fn what_becomes_dear_is_given_up_at_once() {
+    fn what_has_become_dear_is_given_up() {
         let mut choice = Choice::SLEEP;
-        looks(&mut choice, 3 * LAST, [1.0, 2.0]);
-        assert_eq!(looks(&mut choice, 10, [9.0, 2.0]), 3);
+        looks(&mut choice, 3 * LAST, 1.0, 2.0);
+        assert!(looks(&mut choice, 20 * LAST, 9.0, 2.0) < 2 * LAST);
     }
 
     #[test]
@@ -163,11 +205,23 @@ mod tests {
         }
     }
 
-    /// Without any work each window costs more than nothing, whichever way is taken.
     #[test]
     fn both_ways_are_tried() {
         let mut spin = Spin::new(None);
-        let times: Vec<_> = (0..10 * WINDOW).map(|_| spin.time()).collect();
+        let times: Vec<_> = (0..20 * WINDOW).map(|_| spin.time()).collect();
         assert!(times.contains(&TIME) && times.contains(&Duration::ZERO));
+    }
+
+    #[test]
+    fn slow_looks_end_a_trial() {
+        let mut spin = Spin::new(None);
+        let looks = (0..100 * WINDOW).filter(|_| {
+            let is_look = !spin.time().is_zero();
+            if is_look {
+                spin.looked(2 * SLOW);
+            }
+            is_look
+        });
+        assert_eq!(looks.count(), 3 * MANY as usize);
     }
 }

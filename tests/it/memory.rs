@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
+use bytes::Bytes;
 use smol_transports::testing::{Clock, Memory, Peer, converse, poll};
 use smol_transports::{Buffered, Connection, OnEof, Protocol, Transport, WriteLimits, Written};
 
@@ -148,6 +150,63 @@ fn where_callbacks_have_written_once_the_first_write_is_not_held_back() {
     assert_eq!(sends("abc"), 1);
     assert!((0..8).all(|_| sends("a") == 1));
     assert_eq!([sends("abc"), sends("abc"), sends("a")], [2, 1, 1]);
+}
+
+#[test]
+fn many_callbacks_that_write_much_are_not_taken_for_one_that_never_ends() {
+    let (mut connection, peer) = Memory::new(Much).connect();
+    // The same waker each time: for a new one the actor looks at everything.
+    let waker = Arc::new(Nobody).into();
+    let cx = &mut Context::from_waker(&waker);
+    for _ in 0..200 {
+        peer.feed("more");
+        assert!(Pin::new(&mut connection).poll(cx).is_pending());
+        assert_eq!(peer.take_written().len(), 100_000);
+    }
+}
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Answers with more than the high mark, and does nothing else that the actor would have to look at.
+struct Much;
+
+impl Protocol for Much {
+    fn data_received(&mut self, transport: &Transport, _: &[u8]) {
+        assert_eq!(transport.write([1; 100_000]), Written::Queued);
+    }
+
+    fn pause_writing(&mut self, _: &Transport) {
+        panic!("everything was taken");
+    }
+}
+
+#[test]
+fn shared_bytes_that_were_sent_in_a_callback_are_let_go_of() {
+    let alive = Arc::new([0; 10_000]);
+    let its = alive.clone();
+    let recorder = Recorder::new(&Log::default()).on_data(move |transport, _| {
+        transport.write_bytes(Bytes::from_owner(Owned(its.clone())));
+    });
+    let (mut connection, peer) = Memory::new(recorder.alone()).max_write_buffer(8_000).connect();
+    for _ in 0..20 {
+        peer.feed("more");
+        assert!(poll(&mut connection).is_pending());
+        assert_eq!(peer.take_written().len(), 10_000);
+        assert_eq!(Arc::strong_count(&alive), 2);
+    }
+}
+
+/// Bytes that others know of.
+struct Owned(Arc<[u8; 10_000]>);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &*self.0
+    }
 }
 
 #[test]
@@ -405,8 +464,8 @@ fn a_peer_that_never_falls_silent_leaves_the_thread_to_others() {
     let (mut connection, peer) = connect(Recorder::new(&log));
     (0..1000).for_each(|_| peer.feed(vec![0; 10_000]));
     let waker = std::task::Waker::noop();
-    let mut cx = std::task::Context::from_waker(waker);
-    assert!(std::pin::Pin::new(&mut connection).poll(&mut cx).is_pending());
+    let mut cx = Context::from_waker(waker);
+    assert!(Pin::new(&mut connection).poll(&mut cx).is_pending());
     let once = log.data().len();
     assert!((1..=1_000_000).contains(&once), "{once} bytes in one poll");
 }
@@ -440,8 +499,8 @@ impl Protocol for Tap {
 fn a_writer_that_never_falls_silent_leaves_the_thread_to_others() {
     let resumed = Arc::new(AtomicUsize::new(0));
     let (mut connection, peer) = Memory::new(Tap { resumed: resumed.clone() }).connect();
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(std::pin::Pin::new(&mut connection).poll(&mut cx).is_pending());
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert!(Pin::new(&mut connection).poll(&mut cx).is_pending());
     drop(peer.take_written());
     let once = resumed.load(Ordering::Relaxed);
     assert!(once < Tap::ENOUGH, "writing was resumed {once} times without a rest");
