@@ -95,5 +95,8 @@ impl Drop for Peer {
         // It may be gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Address::Unix(path) = &self.address {
+            let _ = fs::remove_file(path);
+        }
     }
 }
