@@ -133,14 +133,18 @@ impl Reactor {
         let limit = self.timers.sleep().unwrap_or(time).min(time);
         let mut spent = Duration::ZERO;
         let start = Instant::now();
-        while !self.poller.wait(Some(Duration::ZERO), lent) {
+        let found = loop {
+            if self.poller.wait(Some(Duration::ZERO), lent) {
+                break true;
+            }
             let before = mem::replace(&mut spent, start.elapsed());
             spin.looked(spent - before);
             if spent >= limit {
-                return false;
+                break false;
             }
-        }
-        true
+        };
+        spin.ended(found);
+        found
     }
 
     /// The loop is over: what it still had to run goes on elsewhere.

@@ -12,7 +12,7 @@ const TIME: Duration = Duration::from_micros(50);
 /// To look once takes much less. Where it mostly does not, each system call is slow, because it is traced for example.
 const SLOW: Duration = Duration::from_micros(4);
 
-/// So many slow looks are no accident.
+/// So many slow looks are no accident, nor is it if nothing was found so many times.
 const MANY: u32 = 4;
 
 /// Times without work that are judged together.
@@ -35,27 +35,43 @@ pub(super) struct Spin {
     /// How long somebody wants it to be, whatever it costs.
     wanted: Option<Duration>,
     choice: Choice,
-    /// Times without work that are left of this window.
-    left: u32,
-    tasks: u32,
-    /// Looks that have found nothing, and those of them that were slow.
-    looks: u32,
-    slow: u32,
+    window: Window,
     /// As it was when the window began, if that is measured.
     used: Duration,
     moved: u64,
 }
 
+/// What has happened in a window.
+#[derive(Debug, Default)]
+struct Window {
+    /// Times without work.
+    idle: u32,
+    tasks: u32,
+    /// Looks that have found nothing, and those of them that were slow.
+    looks: u32,
+    slow: u32,
+    /// How often something was found in time, and how often not.
+    found: u32,
+    vain: u32,
+}
+
+impl Window {
+    /// Whether looking need not be gone on with.
+    const fn is_hopeless(&self) -> bool {
+        let is_slow = self.slow >= MANY && self.slow > self.looks / 4;
+        is_slow || (self.vain >= MANY && self.found == 0)
+    }
+}
+
 impl Spin {
     pub(super) fn new(wanted: Option<Duration>) -> Self {
-        let choice = Choice::SLEEP;
-        Self { wanted, choice, left: WINDOW, tasks: 0, looks: 0, slow: 0, used: Duration::ZERO, moved: 0 }
+        Self { wanted, choice: Choice::SLEEP, window: Window::default(), used: Duration::ZERO, moved: 0 }
     }
 
     /// A task was run.
     #[inline]
     pub(super) fn worked(&mut self) {
-        self.tasks = self.tasks.wrapping_add(1);
+        self.window.tasks = self.window.tasks.saturating_add(1);
     }
 
     /// There is no work: how long to look for some.
@@ -63,8 +79,8 @@ impl Spin {
         if let Some(wanted) = self.wanted {
             return wanted;
         }
-        self.left -= 1;
-        if self.left == 0 || self.is_slow() {
+        self.window.idle += 1;
+        if self.window.idle == WINDOW || self.window.is_hopeless() {
             self.end_window();
         }
         if self.choice.looks { TIME } else { Duration::ZERO }
@@ -72,12 +88,14 @@ impl Spin {
 
     /// Looking once has found nothing in so long a time.
     pub(super) fn looked(&mut self, time: Duration) {
-        self.looks = self.looks.wrapping_add(1);
-        self.slow += u32::from(time > SLOW);
+        self.window.looks = self.window.looks.saturating_add(1);
+        self.window.slow = self.window.slow.saturating_add(u32::from(time > SLOW));
     }
 
-    const fn is_slow(&self) -> bool {
-        self.slow >= MANY && self.slow > self.looks / 4
+    /// Looking is over, and has found something or not.
+    pub(super) const fn ended(&mut self, found: bool) {
+        let count = if found { &mut self.window.found } else { &mut self.window.vain };
+        *count = count.saturating_add(1);
     }
 
     fn end_window(&mut self) {
@@ -87,16 +105,16 @@ impl Spin {
             (self.used, self.moved) = (processor_time(), stats::moved());
         }
         self.choice = choice;
-        (self.left, self.tasks, self.looks, self.slow) = (WINDOW, 0, 0, 0);
+        self.window = Window::default();
     }
 
     /// What a piece of work has taken in this window.
     fn cost(&self) -> f64 {
-        if self.is_slow() {
+        if self.window.is_hopeless() {
             return f64::INFINITY;
         }
         let used = processor_time().saturating_sub(self.used);
-        let work = u64::from(self.tasks) * TASK + stats::moved().wrapping_sub(self.moved);
+        let work = u64::from(self.window.tasks) * TASK + stats::moved().wrapping_sub(self.moved);
         used.as_secs_f64() / work.max(1) as f64
     }
 }
@@ -150,13 +168,13 @@ impl Choice {
         };
     }
 
-    /// Only what costs less than `limit` is kept. What was too slow to be measured is not tried again soon.
+    /// Only what costs less than `limit` is kept.
     fn end_trial(&mut self, cost: f64, limit: f64) {
         if cost < limit {
             self.interval = FIRST.max(self.interval / 4);
         } else {
             self.looks = !self.looks;
-            self.interval = if cost.is_finite() { LAST.min(2 * self.interval) } else { LAST };
+            self.interval = LAST.min(2 * self.interval);
         }
     }
 }
@@ -205,23 +223,46 @@ mod tests {
         }
     }
 
-    #[test]
-    fn both_ways_are_tried() {
-        let mut spin = Spin::new(None);
-        let times: Vec<_> = (0..20 * WINDOW).map(|_| spin.time()).collect();
-        assert!(times.contains(&TIME) && times.contains(&Duration::ZERO));
+    /// How often it looks if nothing is found, and each look takes so long.
+    fn looks_in_vain(spin: &mut Spin, sleeps: u32, time: Duration) -> u32 {
+        let mut count = 0;
+        for _ in 0..sleeps {
+            if !spin.time().is_zero() {
+                spin.looked(time);
+                spin.ended(false);
+                count += 1;
+            }
+        }
+        count
     }
 
     #[test]
-    fn slow_looks_end_a_trial() {
+    fn a_trial_that_finds_nothing_ends_soon() {
+        assert_eq!(looks_in_vain(&mut Spin::new(None), 2 * LAST * WINDOW, Duration::ZERO), 4 * MANY);
+    }
+
+    #[test]
+    fn both_ways_are_tried_at_length_where_something_is_found() {
         let mut spin = Spin::new(None);
-        let looks = (0..2 * LAST * WINDOW).filter(|_| {
+        // Without the last, which goes on as the costs have it.
+        let looks = (1..(FIRST + 3) * WINDOW).filter(|_| {
+            spin.ended(true);
+            !spin.time().is_zero()
+        });
+        assert_eq!(looks.count(), WINDOW as usize);
+    }
+
+    #[test]
+    fn slow_looks_end_a_trial_though_something_is_found() {
+        let mut spin = Spin::new(None);
+        let looks = (0..(FIRST + 3) * WINDOW).filter(|_| {
             let is_look = !spin.time().is_zero();
             if is_look {
                 spin.looked(2 * SLOW);
+                spin.ended(true);
             }
             is_look
         });
-        assert_eq!(looks.count(), 2 * MANY as usize);
+        assert_eq!(looks.count(), MANY as usize);
     }
 }
