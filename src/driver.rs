@@ -133,7 +133,7 @@ impl Config {
     /// How long a thread looks for work again and again before each sleep. It burns a processor for that time, and
     /// shortens the way of a single message where waking a sleeping processor takes long.
     ///
-    /// By default it looks for 50 µs, and only as long as that takes less processor time for the same work than to sleep
+    /// By default it looks for 50 µs, and only where that takes less processor time for the same work than to sleep
     /// at once. Both are tried now and then. Zero turns that off.
     pub const fn busy_poll(mut self, duration: Duration) -> Self {
         self.busy_poll = Some(duration);

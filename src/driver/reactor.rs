@@ -131,6 +131,9 @@ impl Reactor {
     /// Looks for events again and again for a time, but not past the next timer; whether there was one.
     fn look(&self, time: Duration, spin: &mut Spin, lent: &mut Lent) -> bool {
         let limit = self.timers.sleep().unwrap_or(time).min(time);
+        if limit.is_zero() {
+            return false;
+        }
         let mut spent = Duration::ZERO;
         let start = Instant::now();
         let found = loop {
@@ -138,12 +141,15 @@ impl Reactor {
                 break true;
             }
             let before = mem::replace(&mut spent, start.elapsed());
-            spin.looked(spent - before);
+            spin.polled(spent.saturating_sub(before));
             if spent >= limit {
                 break false;
             }
         };
-        spin.ended(found);
+        // What a timer has cut short was not in vain.
+        if found || limit == time {
+            spin.ended(found);
+        }
         found
     }
 

@@ -9,13 +9,13 @@ use crate::stats;
 /// How long it looks, unless somebody wants another time.
 const TIME: Duration = Duration::from_micros(50);
 
-/// To look once takes much less. Where it mostly does not, each system call is slow, because it is traced for example.
+/// To poll epoll once takes much less. Where it mostly does not, each system call is slow, because it is traced for example.
 const SLOW: Duration = Duration::from_micros(4);
 
-/// So many slow looks are no accident, nor is it if nothing was found so many times.
+/// So many slow polls are no accident, nor is it if nothing was found so many times.
 const MANY: u32 = 4;
 
-/// Times without work that are judged together.
+/// Rounds that end without a task to run, and are judged together.
 const WINDOW: u32 = 32;
 
 /// Windows between two trials of the other way: at first, and at most.
@@ -44,22 +44,24 @@ pub(super) struct Spin {
 /// What has happened in a window.
 #[derive(Debug, Default)]
 struct Window {
-    /// Times without work.
+    /// Rounds that have ended without a task to run.
     idle: u32,
     tasks: u32,
-    /// Looks that have found nothing, and those of them that were slow.
-    looks: u32,
+    /// Polls of epoll that have found nothing, and those of them that were slow.
+    polls: u32,
     slow: u32,
-    /// How often something was found in time, and how often not.
+    /// How often looking has found something in its time, and how often not.
     found: u32,
     vain: u32,
 }
 
 impl Window {
-    /// Whether looking need not be gone on with.
-    const fn is_hopeless(&self) -> bool {
-        let is_slow = self.slow >= MANY && self.slow > self.looks / 4;
-        is_slow || (self.vain >= MANY && self.found == 0)
+    const fn is_slow(&self) -> bool {
+        self.slow >= MANY && self.slow > self.polls / 4
+    }
+
+    const fn is_in_vain(&self) -> bool {
+        self.vain >= MANY && self.found == 0
     }
 }
 
@@ -80,15 +82,15 @@ impl Spin {
             return wanted;
         }
         self.window.idle += 1;
-        if self.window.idle == WINDOW || self.window.is_hopeless() {
+        if self.window.idle == WINDOW || self.window.is_slow() || self.window.is_in_vain() {
             self.end_window();
         }
         if self.choice.looks { TIME } else { Duration::ZERO }
     }
 
-    /// Looking once has found nothing in so long a time.
-    pub(super) fn looked(&mut self, time: Duration) {
-        self.window.looks = self.window.looks.saturating_add(1);
+    /// One poll of epoll has taken so long, and found nothing.
+    pub(super) fn polled(&mut self, time: Duration) {
+        self.window.polls = self.window.polls.saturating_add(1);
         self.window.slow = self.window.slow.saturating_add(u32::from(time > SLOW));
     }
 
@@ -110,13 +112,17 @@ impl Spin {
 
     /// What a piece of work has taken in this window.
     fn cost(&self) -> f64 {
-        if self.window.is_hopeless() {
+        if self.window.is_slow() || (self.choice.is_trial() && self.window.is_in_vain()) {
             return f64::INFINITY;
         }
         let used = processor_time().saturating_sub(self.used);
-        let work = u64::from(self.window.tasks) * TASK + stats::moved().wrapping_sub(self.moved);
-        used.as_secs_f64() / work.max(1) as f64
+        cost(used, self.window.tasks, stats::moved().wrapping_sub(self.moved))
     }
+}
+
+/// Seconds for a byte.
+fn cost(used: Duration, tasks: u32, moved: u64) -> f64 {
+    used.as_secs_f64() / (u64::from(tasks) * TASK + moved).max(1) as f64
 }
 
 /// What this thread has used so far.
@@ -148,6 +154,10 @@ impl Choice {
 
     const fn is_measured(&self) -> bool {
         !matches!(self.phase, Phase::Rest(_))
+    }
+
+    const fn is_trial(&self) -> bool {
+        matches!(self.phase, Phase::Trial(_))
     }
 
     /// A window is over; `cost` is asked for if it was measured.
@@ -223,12 +233,20 @@ mod tests {
         }
     }
 
-    /// How often it looks if nothing is found, and each look takes so long.
+    #[test]
+    fn the_same_bytes_in_more_pieces_are_hardly_more_work() {
+        let used = Duration::from_micros(100);
+        assert!((0.9..1.0).contains(&(cost(used, 10, 2000) / cost(used, 1, 2000))));
+        assert_eq!(cost(used, 3, 0) / cost(used, 1, 0), 1.0 / 3.0);
+        assert!(cost(used, 0, 0).is_finite());
+    }
+
+    /// How often it looks if nothing is found, and each poll takes so long.
     fn looks_in_vain(spin: &mut Spin, sleeps: u32, time: Duration) -> u32 {
         let mut count = 0;
         for _ in 0..sleeps {
             if !spin.time().is_zero() {
-                spin.looked(time);
+                spin.polled(time);
                 spin.ended(false);
                 count += 1;
             }
@@ -253,12 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn slow_looks_end_a_trial_though_something_is_found() {
+    fn slow_polls_end_a_trial_though_something_is_found() {
         let mut spin = Spin::new(None);
         let looks = (0..(FIRST + 3) * WINDOW).filter(|_| {
             let is_look = !spin.time().is_zero();
             if is_look {
-                spin.looked(2 * SLOW);
+                spin.polled(2 * SLOW);
                 spin.ended(true);
             }
             is_look
