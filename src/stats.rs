@@ -1,4 +1,4 @@
-//! Live counters of this process: transports, what waits to be sent, and how often something was read and written.
+//! Live counters of this process: transports, what waits to be sent, and how often and how much was read and written.
 //!
 //! They are always on. Each thread counts for itself, so counting takes no lock and no atomic operation that another
 //! thread would have to wait for; [`stats`] adds the threads up.
@@ -28,7 +28,7 @@ pub struct Stats {
     pub writes: u64,
     /// Bytes that protocols were given.
     pub received: u64,
-    /// Bytes that the system, or the stream below, has taken.
+    /// Bytes that the system, or the stream below, has taken. Over TLS they are counted before they are encrypted.
     pub sent: u64,
     /// How often a protocol was told to pause writing.
     pub pauses: u64,

@@ -34,9 +34,10 @@ pub(crate) trait Handle: 'static {
 ///
 /// # Writing
 ///
-/// What is written inside a callback is gathered and sent once when it returns; or at once, if the callbacks before have
-/// all written once. What is written elsewhere is sent at once if nothing waits before it. Bytes that the system does not take wait in a buffer without limit: please stop
-/// when a write answers [`Written::Full`] or when `pause_writing` is called, and go on after `resume_writing` or
+/// What is written inside a callback is gathered and sent once when it returns. Only where the last callbacks that have
+/// written did so once each, the first write of the next is sent at once. What is written elsewhere is sent at once if
+/// nothing waits before it. Bytes that the system does not take wait in a buffer without limit: please stop when a write
+/// answers [`Written::Full`] or when `pause_writing` is called, and go on after `resume_writing` or
 /// [`drain`](Self::drain).
 ///
 /// # Dropping

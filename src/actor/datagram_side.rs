@@ -171,7 +171,7 @@ impl DatagramSide {
             let done = self.after_send(sent, |side, count| {
                 side.queue.iter().take(count).map(|datagram| datagram.data.len()).sum()
             });
-            self.burst += self.queue.remove(done);
+            self.burst = self.burst.saturating_add(self.queue.remove(done));
         }
     }
 
@@ -180,7 +180,7 @@ impl DatagramSide {
         let Some(outlet) = &self.outlet else { return 0 };
         let sent = outlet.try_send(datagrams);
         let size = datagrams[0].data.len();
-        self.burst += size;
+        self.burst = self.burst.saturating_add(size);
         self.after_send(sent, |_, _| size)
     }
 

@@ -37,7 +37,8 @@ per_thread! {
 }
 
 per_thread! {
-    /// The number of the last callback on this thread. What the marks have to say after a callback belongs to it.
+    /// The number of the last callback on this thread, with which what the marks have to say right after it shares it. It
+    /// only helps to guess what is best: a callback inside of another one, or none, makes it the number of a stranger.
     static CALLBACK: Cell<u16> = Cell::new(0);
 }
 
@@ -161,8 +162,7 @@ impl<W: SendSide> Mailbox<W> {
         let callback = self.is_polled().then(|| CALLBACK.with(Cell::get));
         let mut inner = self.lock();
         let written = write(&mut inner, callback);
-        let is_done = written == Written::Queued && inner.write.is_empty() && !inner.write.has_news();
-        if callback.is_some() && is_done {
+        if callback.is_some() && written == Written::Queued && inner.is_done() {
             release(inner);
         } else {
             self.posted(inner, callback.is_some());
@@ -170,10 +170,12 @@ impl<W: SendSide> Mailbox<W> {
         written
     }
 
+    /// Whether the actor is being polled on this thread.
     fn is_polled(&self) -> bool {
         POLLED.with(Cell::get) == self.address()
     }
 
+    /// The state has changed: the actor looks at it before it rests if it is being polled here, and is woken else.
     fn posted(&self, mut inner: MutexGuard<'_, Inner<W>>, is_polled: bool) {
         self.changed.store(true, Ordering::Release);
         let mut waker = None;

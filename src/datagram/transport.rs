@@ -24,9 +24,10 @@ use crate::state::limits::WriteLimits;
 /// # Sending
 ///
 /// Each call is one datagram, sent whole and in order, also if it is empty. What is sent inside a callback is gathered
-/// and handed to the system when it returns, many at once where the system can take that (Linux); or at once, if the
-/// callbacks before have all sent one. What is sent elsewhere goes out at once if nothing waits before it. Datagrams that the system does not take wait in a buffer without limit:
-/// please stop when a call answers [`Written::Full`] or when `pause_writing` is called, and go on after
+/// and handed to the system when it returns, many at once where the system can take that (Linux). Only where the last
+/// callbacks that have sent something sent one each, the first of the next is sent at once. What is sent elsewhere goes
+/// out at once if nothing waits before it. Datagrams that the system does not take wait in a buffer without limit: please
+/// stop when a call answers [`Written::Full`] or when `pause_writing` is called, and go on after
 /// `resume_writing` or [`drain`](Self::drain).
 ///
 /// A datagram that cannot be sent, one that is too long for example, is dropped: `error_received` is called, and the
