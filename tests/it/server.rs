@@ -17,7 +17,8 @@ use smol_transports::{
 };
 
 use crate::common::{
-    ANY, PATIENCE, assert_same, blocking, client, guard, has_ipv6, patient, pattern, ping, read_all, read_exact,
+    ANY, PATIENCE, assert_same, blocking, client, guard, has_ipv6, isolated, patient, pattern, ping, read_all,
+    read_exact,
 };
 use crate::recorder::{Call, Log, Recorder};
 
@@ -25,12 +26,10 @@ fn echo() -> Recorder {
     Recorder::echo(&Log::default())
 }
 
-/// Waits until nobody listens there. A child that another test is starting has a copy of the socket until it executes its
-/// program.
-fn wait_refused(addr: SocketAddr) {
-    while TcpStream::connect(addr).is_ok() {
-        thread::yield_now();
-    }
+/// Runs a test that asks whether a socket is closed. Beside others it would have to wait: a child that one of them is
+/// starting has a copy of the socket until it executes its program.
+fn alone(test: &str, f: impl FnOnce()) {
+    isolated(&format!("server::{test}"), f);
 }
 
 fn port<F>(server: &Server<F>) -> SocketAddr {
@@ -350,17 +349,19 @@ fn waiting_for_a_client_ends_when_the_server_is_closed() {
 
 #[test]
 fn close_stops_listening_and_leaves_the_clients() {
-    guard(async {
-        let (addr, handle, serving) = serving("127.0.0.14:0").await;
-        let mut stream = client(addr);
-        assert_eq!(ping(&mut stream, b"before"), b"before");
-        handle.close();
-        handle.close();
-        assert!(!handle.is_serving() && handle.sockets().is_empty());
-        wait_refused(addr);
-        assert_eq!(ping(&mut stream, b"after"), b"after");
-        drop(stream);
-        serving.await.unwrap();
+    alone("close_stops_listening_and_leaves_the_clients", || {
+        guard(async {
+            let (addr, handle, serving) = serving("127.0.0.14:0").await;
+            let mut stream = client(addr);
+            assert_eq!(ping(&mut stream, b"before"), b"before");
+            handle.close();
+            handle.close();
+            assert!(!handle.is_serving() && handle.sockets().is_empty());
+            assert!(TcpStream::connect(addr).is_err());
+            assert_eq!(ping(&mut stream, b"after"), b"after");
+            drop(stream);
+            serving.await.unwrap();
+        });
     });
 }
 
@@ -510,12 +511,14 @@ fn accepting_by_hand_waits_while_there_are_enough() {
 
 #[test]
 fn a_shutdown_without_clients_is_done_at_once() {
-    guard(async {
-        let (addr, handle, serving) = serving(ANY).await;
-        assert_eq!(handle.shutdown(PATIENCE * 100).await, 0);
-        serving.await.unwrap();
-        wait_refused(addr);
-        assert_eq!(handle.shutdown(PATIENCE).await, 0);
+    alone("a_shutdown_without_clients_is_done_at_once", || {
+        guard(async {
+            let (addr, handle, serving) = serving(ANY).await;
+            assert_eq!(handle.shutdown(PATIENCE * 100).await, 0);
+            serving.await.unwrap();
+            assert!(TcpStream::connect(addr).is_err());
+            assert_eq!(handle.shutdown(PATIENCE).await, 0);
+        });
     });
 }
 
@@ -655,37 +658,41 @@ fn serve_on_runs_the_clients_on_that_executor() {
 
 #[test]
 fn dropping_serve_forever_leaves_the_clients() {
-    guard(async {
-        let server = create_server(echo, "127.0.0.15:0").await.unwrap();
-        let addr = port(&server);
-        let talk = blocking(move || {
-            let mut stream = client(addr);
-            ping(&mut stream, b"x");
-            stream
+    alone("dropping_serve_forever_leaves_the_clients", || {
+        guard(async {
+            let server = create_server(echo, "127.0.0.15:0").await.unwrap();
+            let addr = port(&server);
+            let talk = blocking(move || {
+                let mut stream = client(addr);
+                ping(&mut stream, b"x");
+                stream
+            });
+            let serve = async {
+                server.serve_forever().await.unwrap();
+                unreachable!("nobody closes it");
+            };
+            let mut stream = future::or(talk, serve).await;
+            assert!(TcpStream::connect(addr).is_err());
+            assert_eq!(ping(&mut stream, b"still"), b"still");
         });
-        let serve = async {
-            server.serve_forever().await.unwrap();
-            unreachable!("nobody closes it");
-        };
-        let mut stream = future::or(talk, serve).await;
-        wait_refused(addr);
-        assert_eq!(ping(&mut stream, b"still"), b"still");
     });
 }
 
 #[test]
 fn dropping_a_spawned_server_closes_it_and_detaching_does_not() {
-    guard(async {
-        let (addr, handle, serving_) = serving("127.0.0.16:0").await;
-        drop(serving_);
-        handle.wait_closed().await;
-        wait_refused(addr);
+    alone("dropping_a_spawned_server_closes_it_and_detaching_does_not", || {
+        guard(async {
+            let (addr, handle, serving_) = serving("127.0.0.16:0").await;
+            drop(serving_);
+            handle.wait_closed().await;
+            assert!(TcpStream::connect(addr).is_err());
 
-        let (addr, handle, serving_) = serving(ANY).await;
-        serving_.detach();
-        assert_eq!(ping(&mut client(addr), b"hello"), b"hello");
-        handle.close();
-        handle.wait_closed().await;
+            let (addr, handle, serving_) = serving(ANY).await;
+            serving_.detach();
+            assert_eq!(ping(&mut client(addr), b"hello"), b"hello");
+            handle.close();
+            handle.wait_closed().await;
+        });
     });
 }
 
