@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -198,6 +198,44 @@ fn where_callbacks_have_sent_one_the_first_is_not_held_back() {
     assert_eq!(sends("abc"), 1);
     assert!((0..8).all(|_| sends("a") == 1));
     assert_eq!([sends("abc"), sends("abc"), sends("a")], [2, 1, 1]);
+}
+
+#[test]
+fn many_callbacks_that_send_much_are_not_taken_for_one_that_never_ends() {
+    // The same waker each time: for a new one the actor looks at everything.
+    let waker = Arc::new(Nobody).into();
+    let cx = &mut Context::from_waker(&waker);
+    // About as many as send what one callback may send at once; then one that sends more than the high mark.
+    for many in 135..155 {
+        let (mut endpoint, peer) = MemoryDatagram::new(Much).open();
+        for count in (0..many).map(|_| 1).chain([2]) {
+            peer.feed(vec![0; count], addr(1));
+            assert!(Pin::new(&mut endpoint).poll(cx).is_pending());
+            assert_eq!(peer.take_sent().len(), count);
+        }
+    }
+}
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Answers each byte with a datagram of nearly as much as the high mark, and does nothing else that the actor would have
+/// to look at.
+struct Much;
+
+impl DatagramProtocol for Much {
+    fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], addr: &Addr) {
+        for _ in data {
+            assert_eq!(transport.send_to([1; 60_000], addr.clone()), Written::Queued);
+        }
+    }
+
+    fn pause_writing(&mut self, _: &DatagramTransport) {
+        panic!("everything was taken");
+    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The counters of `stats`, and what `tracing` is told.
 
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
+
 use smol_transports::stats::stats;
-use smol_transports::testing::{Memory, finish, poll};
-use smol_transports::{Transport, WriteLimits};
+use smol_transports::testing::{Memory, MemoryDatagram, finish, poll};
+use smol_transports::{Addr, Buffered, DatagramProtocol, DatagramTransport, Transport, WriteLimits};
 
 use crate::common::isolated;
-use crate::recorder::{Log, Recorder};
+use crate::recorder::{BufferedRecorder, Log, Recorder};
 
 #[test]
 fn the_counters_follow_a_connection() {
@@ -30,6 +33,46 @@ fn the_counters_follow_a_connection() {
         finish(connection);
         let seen = stats();
         assert_eq!((seen.made, seen.lost, seen.alive, seen.buffered), (1, 1, 0, 0));
+    });
+}
+
+#[test]
+fn the_bytes_of_a_file_and_of_a_buffer_of_the_protocol_are_counted() {
+    isolated("observe::the_bytes_of_a_file_and_of_a_buffer_of_the_protocol_are_counted", || {
+        let recorder = BufferedRecorder::new(Recorder::new(&Log::default()), 10);
+        let (mut connection, peer) = Memory::new(Buffered(recorder)).room(600).connect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 1000]).unwrap();
+        let _sent = connection.transport().sendfile(file, ..);
+        peer.feed("question");
+        assert!(poll(&mut connection).is_pending());
+        assert_eq!((stats().received, stats().sent), (8, 600));
+        peer.set_room(usize::MAX);
+        assert!(poll(&mut connection).is_pending());
+        assert_eq!((stats().received, stats().sent), (8, 1000));
+    });
+}
+
+/// Answers with three datagrams.
+struct Thrice;
+
+impl DatagramProtocol for Thrice {
+    fn datagram_received(&mut self, transport: &DatagramTransport, data: &[u8], addr: &Addr) {
+        (0..3).for_each(|_| drop(transport.send_to(data, addr.clone()).ok()));
+    }
+}
+
+#[test]
+fn a_datagram_that_could_not_be_sent_does_not_count() {
+    isolated("observe::a_datagram_that_could_not_be_sent_does_not_count", || {
+        let (mut endpoint, peer) = MemoryDatagram::new(Thrice).open();
+        let sender = SocketAddr::from(([127, 0, 0, 1], 9));
+        peer.fail_sending(ErrorKind::ConnectionRefused.into());
+        peer.feed("hello", sender);
+        assert!(poll(&mut endpoint).is_pending());
+        let seen = stats();
+        assert_eq!((seen.reads, seen.received, seen.sent), (1, 5, 10));
+        assert_eq!(peer.take_sent().len(), 2);
     });
 }
 
@@ -84,7 +127,7 @@ mod spans {
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Lines {
+    impl Write for Lines {
         fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(buf)
         }
@@ -124,7 +167,7 @@ mod spans {
         assert!(poll(&mut connection).is_pending());
         peer.set_room(usize::MAX);
         assert!(poll(&mut connection).is_pending());
-        peer.break_reading(io::ErrorKind::ConnectionReset.into());
+        peer.break_reading(ErrorKind::ConnectionReset.into());
         finish(connection);
     }
 
