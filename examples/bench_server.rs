@@ -382,8 +382,10 @@ fn announce(kind: &str, addr: &Addr, options: &Options) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn run_on_driver(options: Options) -> io::Result<()> {
     use smol_transports::driver;
-    let config = driver::configure().threads(options.threads);
-    let config = options.busy_poll.into_iter().fold(config, driver::Config::busy_poll);
+    let mut config = driver::configure().threads(options.threads);
+    if let Some(time) = options.busy_poll {
+        config = config.busy_poll(time);
+    }
     if options.threads == 1 {
         return config.block_on(run(options))?;
     }
@@ -394,7 +396,7 @@ fn run_on_driver(options: Options) -> io::Result<()> {
 /// There are no drivers: what would run there runs on smol's executor.
 #[cfg(not(target_os = "linux"))]
 fn run_on_driver(options: Options) -> io::Result<()> {
-    if options.busy_poll.is_some() {
+    if options.busy_poll.is_some_and(|time| !time.is_zero()) {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "there are no drivers on this system"));
     }
     smol::block_on(run(options))
