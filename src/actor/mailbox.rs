@@ -37,8 +37,8 @@ per_thread! {
 }
 
 per_thread! {
-    /// The number of the last callback on this thread, with which what the marks have to say right after it shares it. It
-    /// only helps to guess what is best: a callback inside of another one, or none, makes it the number of a stranger.
+    /// The number of the last callback on this thread. What the marks have to say right after it is told under the same
+    /// number. It only helps to guess: inside of another callback, or outside of any, it may be that of a stranger.
     static CALLBACK: Cell<u16> = Cell::new(0);
 }
 

@@ -76,7 +76,7 @@ impl Spin {
         self.window.tasks = self.window.tasks.saturating_add(1);
     }
 
-    /// There is no work: how long to look for some.
+    /// There is no task to run: how long to look for work. Zero is to sleep at once.
     pub(super) fn time(&mut self) -> Duration {
         if let Some(wanted) = self.wanted {
             return wanted;
