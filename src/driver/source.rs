@@ -92,7 +92,7 @@ impl Sources {
         table.generation = generation.next();
         let index = table.slab.insert(Source { generation, waker: None });
         self.ready.at(index).reset();
-        Watch { key: generation.upper() | index as u64, seen: 0, waker: None }
+        Watch { key: generation.upper() | index as u64, seen: 0, waker: None, armed: false }
     }
 
     fn set_waker(&self, key: u64, waker: &Waker) {
@@ -171,6 +171,8 @@ pub(crate) struct Watch {
     seen: u32,
     /// Whom the source wakes. It is kept here as well because it hardly ever changes, and asking takes a lock.
     waker: Option<Waker>,
+    /// The writing is asked for as well. Here it takes no room: each connection has one.
+    armed: bool,
 }
 
 impl Watch {
@@ -220,15 +222,13 @@ impl Watch {
 pub(crate) struct Registration<S: AsFd> {
     poller: Arc<Poller>,
     watch: Watch,
-    /// The writing is asked for as well.
-    armed: bool,
     stream: Arc<S>,
 }
 
 impl<S: AsFd> Registration<S> {
     pub(crate) fn new(poller: Arc<Poller>, stream: Arc<S>) -> io::Result<Self> {
         let watch = poller.sources().insert();
-        let this = Self { poller, watch, armed: false, stream };
+        let this = Self { poller, watch, stream };
         this.poller.add(&*this.stream, this.watch.key, READING)?;
         Ok(this)
     }
@@ -259,8 +259,8 @@ impl<S: AsFd> Registration<S> {
     /// To be asked only after a write that came short: epoll reports at once what has become writable since.
     pub(crate) fn poll_writable(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let ready = self.watch.poll(self.poller.sources(), Way::Write, cx).is_ready();
-        if ready == self.armed {
-            self.armed = !ready;
+        if ready == self.watch.armed {
+            self.watch.armed = !ready;
             let flags = if ready { READING } else { READING | EventFlags::OUT };
             self.poller.modify(&*self.stream, self.watch.key, flags)?;
         }
