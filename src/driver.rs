@@ -5,8 +5,9 @@
 //! futures, and a child that is dropped while it runs is collected there. There is one, unless [`configure`] or the
 //! environment variable `SMOL_TRANSPORTS_THREADS` says otherwise. They are started when they are first needed and wait
 //! without any work while there is none. Transports that are awaited, or spawned on an executor, are waited for by way of
-//! async-io: each alone while there are few, all by one epoll when there are more. The environment variable
-//! `SMOL_TRANSPORTS_HUB=0` keeps to the former.
+//! async-io: each alone while there are few, all by one epoll when there are more. The clients of
+//! [`Server::serve_local`](crate::Server::serve_local) have an epoll of their own, and a loop as drivers have, inside of its
+//! future. The environment variable `SMOL_TRANSPORTS_HUB=0` has async-io alone wait for all of these.
 //!
 //! [`block_on`] makes a driver of the calling thread: what is awaited or spawned inside runs there, with no hand-over
 //! between threads, as in asyncio.
@@ -54,7 +55,7 @@
 use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
@@ -65,6 +66,7 @@ use smol::Task;
 
 use crate::actor::delivery::guarded;
 
+mod host;
 mod hub;
 mod inbox;
 mod poller;
@@ -73,6 +75,7 @@ mod source;
 mod spin;
 mod timers;
 
+pub(crate) use host::host;
 pub(crate) use hub::{Place, Waiting, has_hub, waiting};
 use reactor::{Reactor, current, run};
 pub(crate) use source::Registration;
@@ -269,30 +272,40 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 fn block_on_reactor<T>(reactor: &Arc<Reactor>, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
-    let root = Arc::new(Root { woken: AtomicBool::new(true), reactor: reactor.clone() });
-    let waker = Waker::from(root.clone());
+    let root = Arc::new(Root::new(reactor.clone()));
     let mut output = None;
     run(reactor, || {
-        if root.woken.swap(false, Ordering::Acquire) {
-            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                output = Some(value);
-            }
-        }
-        output.is_some() || {
-            if root.woken.load(Ordering::Relaxed) {
-                reactor.look_again();
-            }
-            false
-        }
+        output = root.poll(future.as_mut());
+        output.is_some()
     });
     output.expect("the loop ends when there is an output")
 }
 
-/// The future that `block_on` was called with.
+/// The future that a loop is there for.
 #[derive(Debug)]
 struct Root {
     woken: AtomicBool,
     reactor: Arc<Reactor>,
+}
+
+impl Root {
+    const fn new(reactor: Arc<Reactor>) -> Self {
+        Self { woken: AtomicBool::new(true), reactor }
+    }
+
+    /// Polls the future if it was woken; its output, when it has come.
+    fn poll<T>(self: &Arc<Self>, future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        if self.woken.swap(false, Ordering::Acquire) {
+            let waker = Waker::from(self.clone());
+            if let Poll::Ready(output) = future.poll(&mut Context::from_waker(&waker)) {
+                return Some(output);
+            }
+        }
+        if self.woken.load(Ordering::Relaxed) {
+            self.reactor.look_again();
+        }
+        None
+    }
 }
 
 impl Wake for Root {

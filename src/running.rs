@@ -10,6 +10,8 @@ use smol::Task;
 use crate::actor::mailbox::Stop;
 
 #[cfg(target_os = "linux")]
+pub(crate) use crate::driver::host;
+#[cfg(target_os = "linux")]
 use crate::driver::spawn as background;
 /// Runs a future in the background, on whichever thread is next.
 #[cfg(target_os = "linux")]
@@ -18,6 +20,12 @@ pub(crate) use crate::driver::spread;
 use smol::spawn as background;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use smol::spawn as spread;
+
+/// Runs a future and the tasks of its executor.
+#[cfg(not(target_os = "linux"))]
+pub(crate) async fn host<T>(executor: &async_executor::LocalExecutor<'_>, future: impl Future<Output = T>) -> T {
+    executor.run(future).await
+}
 
 /// Runs a future of yours where transports are spawned: beside them, on the driver threads. The task is a [`smol::Task`].
 ///

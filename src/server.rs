@@ -16,7 +16,7 @@ use crate::connect::{Link, Opening, Options};
 use crate::connection::Connection;
 use crate::info::Addr;
 use crate::protocol::StreamProtocol;
-use crate::running::{spawn as background, spread};
+use crate::running::{host, spawn as background, spread};
 use crate::transport::Transport;
 
 mod arrivals;
@@ -254,17 +254,20 @@ where
     /// Serves inside of this future until the server is closed and the last client has gone: protocols may borrow,
     /// and need not be `Send`.
     ///
+    /// On Linux it has a loop of its own, as a driver has: one poll serves whatever is there, for some 200 µs at most,
+    /// and what callbacks [`spawn`](crate::spawn) runs in it too. The executor that polls it waits by async-io.
+    ///
     /// # Errors
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already.
     ///
     /// # Dropping
     ///
-    /// Dropping the future drops the clients too.
+    /// Dropping the future drops the clients too. What callbacks have spawned goes on in the background.
     pub async fn serve_local(self) -> io::Result<()> {
         self.start_serving()?;
         let executor = LocalExecutor::new();
-        executor.run(self.serve(|client| executor.spawn(client).detach())).await
+        host(&executor, self.serve(|client| executor.spawn(client).detach())).await
     }
 
     /// Serves in the background; [`serve_forever`](Self::serve_forever) otherwise.

@@ -65,13 +65,13 @@ fn not_tried(scenario: &str, backend: Backend, fault: &Fault) -> Option<&'static
         (Backend::Driver, "epoll_ctl", _) if scenario == "child" => {
             Some("a child whose exit epoll cannot report is left to async-io, which has the same fault here")
         }
-        (Backend::Driver, RECEIVE | "accept4", "EAGAIN") => {
+        (Backend::Driver | Backend::Local, RECEIVE | "accept4", "EAGAIN") => {
             Some("no kernel says that nothing is there when something is, and epoll reports an edge once")
         }
         (Backend::AsyncIo, "write", _) => {
             Some("only async-io calls it, for an eventfd that never answers so, and would forget whom to wake")
         }
-        (Backend::AsyncIo, "epoll_ctl", _) => {
+        (Backend::Local | Backend::AsyncIo, "epoll_ctl", _) => {
             Some("when epoll fails for its own descriptors, async-io forgets whom to wake")
         }
         _ => None,
@@ -153,6 +153,11 @@ fn tcp_on_async_io() {
 }
 
 #[test]
+fn tcp_served_locally() {
+    all("tcp", Backend::Local, STREAMS);
+}
+
+#[test]
 fn unix_on_a_driver() {
     all("unix", Backend::Driver, STREAMS);
 }
@@ -160,6 +165,11 @@ fn unix_on_a_driver() {
 #[test]
 fn unix_on_async_io() {
     all("unix", Backend::AsyncIo, STREAMS);
+}
+
+#[test]
+fn unix_served_locally() {
+    all("unix", Backend::Local, STREAMS);
 }
 
 #[test]
@@ -196,7 +206,11 @@ fn children_on_async_io() {
 #[test]
 fn inside() {
     let Ok(name) = env::var(SCENARIO) else { return };
-    let backend = if env::var(BACKEND).is_ok_and(|text| text == "driver") { Backend::Driver } else { Backend::AsyncIo };
+    let backend = match env::var(BACKEND).as_deref() {
+        Ok("driver") => Backend::Driver,
+        Ok("local") => Backend::Local,
+        _ => Backend::AsyncIo,
+    };
     run(async move || {
         // What is made once and kept is made now: a driver, which collects children as well, the reactor of async-io, and
         // what the scenario needs.
@@ -212,7 +226,7 @@ fn inside() {
         let outcome = match backend {
             // Not by async-io, which forgets whom to wake when epoll fails for it.
             Backend::Driver => futures_lite::future::block_on(scenario::run(&name, backend)),
-            Backend::AsyncIo => scenario::run(&name, backend).await,
+            Backend::Local | Backend::AsyncIo => scenario::run(&name, backend).await,
         };
         println!("\ncomplete={} errors={:?}", outcome.complete, outcome.errors);
         assert!(outcome.complete || !outcome.errors.is_empty(), "something is missing, and nobody was told why");
@@ -288,8 +302,15 @@ fn attempt(scenario: &str, backend: Backend, fault: &Fault, when: &str) -> Optio
 }
 
 fn start(scenario: &str, backend: Backend) -> Child {
-    let backend = if backend == Backend::Driver { "driver" } else { "async-io" };
     let mut command = Command::new(env::current_exe().expect("a test is a program"));
+    let backend = match backend {
+        Backend::Driver => "driver",
+        Backend::Local => "local",
+        Backend::AsyncIo => {
+            command.env("SMOL_TRANSPORTS_HUB", "0");
+            "async-io"
+        }
+    };
     command.args(["inside", "--exact", "--nocapture"]).env(SCENARIO, scenario).env(BACKEND, backend);
     command.env("RUST_BACKTRACE", "0").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("it starts")

@@ -65,6 +65,11 @@ pub(crate) fn has_hub() -> bool {
     IN_USE.load(Ordering::Relaxed)
 }
 
+/// Whether an epoll may wait for what async-io could wait for as well.
+pub(super) fn is_wanted() -> bool {
+    env::var_os(HUB).is_none_or(|value| value != "0")
+}
+
 impl Place {
     fn take() -> Option<Self> {
         let taken = PLACES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -80,7 +85,7 @@ impl Drop for Place {
 
 impl Hub {
     fn start() -> Option<Arc<Self>> {
-        if env::var_os(HUB).is_some_and(|value| value == "0") {
+        if !is_wanted() {
             return None;
         }
         let poller = Arc::new(Poller::new().ok()?);

@@ -120,6 +120,18 @@ impl Reactor {
         let _ = retry(|| Ok(rustix::io::write(&self.event, &1_u64.to_ne_bytes())?));
     }
 
+    /// Takes in what other threads have handed over.
+    pub(super) fn receive(self: &Arc<Self>) {
+        if let Some(runnables) = self.injected.begin_round() {
+            runnables.into_iter().for_each(|runnable| self.schedule(runnable));
+        }
+    }
+
+    /// Whether there is something to do, on its own thread.
+    pub(super) fn is_busy(&self) -> bool {
+        has_queued() || self.injected.is_noticed()
+    }
+
     /// Sleeps until there is something to do; looks for it for a while before, where that is wanted or pays.
     fn sleep(&self, spin: &mut Spin, lent: &mut Lent) {
         let time = spin.time();
@@ -171,21 +183,47 @@ impl Reactor {
     }
 }
 
-/// Restores the loop around this one.
-struct Enter(Option<Local>);
+/// A loop and its tasks, which are passed on when it is over.
+#[derive(Debug)]
+pub(super) struct Loop {
+    reactor: Arc<Reactor>,
+    /// What is queued while no thread is in the loop.
+    queue: VecDeque<Runnable>,
+}
 
-impl Enter {
-    fn new(reactor: &Arc<Reactor>) -> Self {
-        let local = Local { reactor: reactor.clone(), queue: VecDeque::new() };
-        Self(CURRENT.with(|current| current.replace(Some(local))))
+impl Loop {
+    pub(super) const fn new(reactor: Arc<Reactor>) -> Self {
+        Self { reactor, queue: VecDeque::new() }
+    }
+
+    pub(super) const fn reactor(&self) -> &Arc<Reactor> {
+        &self.reactor
+    }
+
+    /// Makes it the loop of this thread.
+    pub(super) fn enter(&mut self) -> Entered<'_> {
+        let local = Local { reactor: self.reactor.clone(), queue: mem::take(&mut self.queue) };
+        Entered { around: CURRENT.with(|current| current.replace(Some(local))), queue: &mut self.queue }
     }
 }
 
-impl Drop for Enter {
+impl Drop for Loop {
     fn drop(&mut self) {
-        let ended = CURRENT.with(|current| mem::replace(&mut *current.borrow_mut(), self.0.take()));
-        if let Some(local) = ended {
-            local.reactor.end(local.queue);
+        self.reactor.end(mem::take(&mut self.queue));
+    }
+}
+
+/// Restores the loop around this one, and keeps what is queued.
+pub(super) struct Entered<'a> {
+    around: Option<Local>,
+    queue: &'a mut VecDeque<Runnable>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let left = CURRENT.with(|current| mem::replace(&mut *current.borrow_mut(), self.around.take()));
+        if let Some(local) = left {
+            *self.queue = local.queue;
         }
     }
 }
@@ -201,29 +239,32 @@ fn has_queued() -> bool {
 
 /// Runs the loop on this thread until `done`.
 pub(crate) fn run(reactor: &Arc<Reactor>, mut done: impl FnMut() -> bool) {
-    let _enter = Enter::new(reactor);
+    let mut this = Loop::new(reactor.clone());
+    let _entered = this.enter();
     let (mut queue, mut lent) = (VecDeque::new(), Vec::new());
     let mut spin = Spin::new(reactor.busy_poll);
     loop {
-        if let Some(runnables) = reactor.injected.begin_round() {
-            runnables.into_iter().for_each(|runnable| reactor.schedule(runnable));
-        }
+        reactor.receive();
         if done() {
             return;
         }
-        // Those that are woken meanwhile come after a look at epoll.
-        take_queue(&mut queue);
-        while let Some(runnable) = queue.pop_front() {
-            runnable.run();
-            spin.worked();
-        }
-        let busy = has_queued() || reactor.injected.is_noticed();
-        if busy {
+        run_queue(&mut queue, || spin.worked());
+        if reactor.is_busy() {
             reactor.poller.wait(Some(Duration::ZERO), &mut lent);
         } else {
             reactor.sleep(&mut spin, &mut lent);
         }
         reactor.timers.fire();
+    }
+}
+
+/// Runs the tasks that are queued. Those that are woken meanwhile come after a look at epoll. `queue` is empty before and
+/// after.
+pub(super) fn run_queue(queue: &mut VecDeque<Runnable>, mut ran: impl FnMut()) {
+    take_queue(queue);
+    while let Some(runnable) = queue.pop_front() {
+        runnable.run();
+        ran();
     }
 }
 

@@ -45,15 +45,20 @@ impl Timers {
         key
     }
 
-    /// How long the loop may sleep; none if there is no limit.
-    pub(super) fn sleep(&self) -> Option<Duration> {
+    /// When the first one is due.
+    pub(super) fn first(&self) -> Option<Instant> {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
         let table = self.lock();
         let first = table.wakers.first_key_value();
         self.any.store(first.is_some(), Ordering::Relaxed);
-        first.map(|((at, _), _)| LONGEST.min(at.saturating_duration_since(Instant::now())))
+        first.map(|((at, _), _)| *at)
+    }
+
+    /// How long the loop may sleep; none if there is no limit.
+    pub(super) fn sleep(&self) -> Option<Duration> {
+        self.first().map(|at| LONGEST.min(at.saturating_duration_since(Instant::now())))
     }
 
     /// Wakes those that are due.

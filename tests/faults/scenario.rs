@@ -26,6 +26,8 @@ const DATAGRAMS: usize = 90;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     Driver,
+    /// Servers in a loop inside of a future, which async-io waits for; anything else on async-io.
+    Local,
     AsyncIo,
 }
 
@@ -150,7 +152,7 @@ async fn run_client(connection: io::Result<Connection<Client>>, backend: Backend
     match connection {
         Ok(connection) => match backend {
             Backend::Driver => connection.spawn().1.await.is_complete(),
-            Backend::AsyncIo => connection.await.is_complete(),
+            Backend::AsyncIo | Backend::Local => connection.await.is_complete(),
         },
         Err(exc) => {
             errors.add("connect", &exc);
@@ -179,7 +181,7 @@ where
             let (_, serving) = server.spawn();
             smol::future::zip(serving, client).await
         }
-        Backend::AsyncIo => smol::future::zip(server.serve_local(), client).await,
+        Backend::AsyncIo | Backend::Local => smol::future::zip(server.serve_local(), client).await,
     };
     served.expect("a server goes on after errors");
     complete
@@ -195,7 +197,7 @@ async fn tcp(backend: Backend, errors: &Errors) -> bool {
     let connect = async |client| match backend {
         // Connecting waits by async-io, which forgets whom to wake when epoll fails for it.
         Backend::Driver => connect_socket(client, TcpStream::connect(address)?).await,
-        Backend::AsyncIo => create_connection(client, address).await,
+        Backend::AsyncIo | Backend::Local => create_connection(client, address).await,
     };
     let client = async { run_client(connect(Client::new(errors)).await, backend, errors).await };
     beside(server, backend, errors, client).await
@@ -314,7 +316,7 @@ async fn udp(backend: Backend, errors: &Errors) -> bool {
             let _answering = answerer.spawn().1;
             asker.spawn().1.await
         }
-        Backend::AsyncIo => {
+        Backend::AsyncIo | Backend::Local => {
             let both = smol::future::zip(answerer, async {
                 let asker = asker.await;
                 handle.abort();
@@ -372,7 +374,7 @@ async fn pipe(backend: Backend, errors: &Errors) -> bool {
     };
     let (_, reader) = match backend {
         Backend::Driver => smol::future::zip(writer.spawn().1, reader.spawn().1).await,
-        Backend::AsyncIo => smol::future::zip(writer, reader).await,
+        Backend::AsyncIo | Backend::Local => smol::future::zip(writer, reader).await,
     };
     reader.received == pattern()
 }
@@ -416,7 +418,7 @@ async fn child(backend: Backend, errors: &Errors) -> bool {
     let cat = match subprocess_exec(cat, Command::new("cat")).await {
         Ok(child) => match backend {
             Backend::Driver => child.spawn().1.await,
-            Backend::AsyncIo => child.await,
+            Backend::AsyncIo | Backend::Local => child.await,
         },
         Err(exc) => return failed(errors, "spawn", &exc),
     };

@@ -21,6 +21,7 @@ mod guard;
 #[cfg(unix)]
 mod info;
 mod lifecycle;
+mod local;
 mod memory;
 mod observe;
 mod panics;
