@@ -25,8 +25,8 @@ usage: bench_server --listen tcp:ADDR|tls:ADDR|unix:PATH|udp:ADDR [options]
                            send back what arrives (default), the same without heeding pauses, discard it, or send
                            all the time
   --backend driver|async-io|smol
-                           where connections run: on a driver (default), in the main thread on async-io, or on an
-                           executor of smol's
+                           where connections run: on a driver (default), in the main thread, which waits by async-io,
+                           or on an executor of smol's
   --threads N              threads of the driver or the executor; 1 by default. A single driver is the main thread
   --busy-poll SECONDS      how long a driver looks for work before it sleeps; by default a moment where that pays
   --send-buffer BYTES      what the system may keep of what is sent; small ones make sends come short

@@ -23,6 +23,9 @@ const PATIENT: &[&str] = &["--stall", "30", "--settle", "15", "--canary", "20", 
 /// A small storm, enough to meet a fault many times.
 const SMALL: &[&str] = &["--conns", "45", "--spread", "0.4", "--no-exhaustion"];
 
+/// Where the server's connections run: on a driver, in the loop of `serve_local`, or at the hub.
+const BACKENDS: [&str; 3] = ["driver", "async-io", "smol"];
+
 #[test]
 fn storm_and_shortage() {
     let conns = setting("CHAOS_CONNS", "200");
@@ -40,7 +43,7 @@ fn source() {
 /// could make transfers short as well, but the server's system calls do not go through libc.)
 #[test]
 fn short_transfers() {
-    for backend in ["async-io", "driver"] {
+    for backend in BACKENDS {
         let Some(log) = Strace::new("sendto", &[]) else { return };
         Storm::new(SMALL).server(&["--send-buffer", "1024", "--backend", backend]).under(&log.command).run();
         log.assert_short();
@@ -171,14 +174,17 @@ fn refuse_epoll(operation: &str) {
     if !works(&refuse("0"), &["true"]) {
         return skip("seccomp filters cannot be set here");
     }
-    let text = Storm::new(SMALL).args(&["--may-lose", "0.9"]).under(&refuse("20")).run();
-    assert!(!text.contains(", 0 lost;"), "no connection was refused: nothing was tested");
+    for backend in BACKENDS {
+        let storm = Storm::new(SMALL).args(&["--may-lose", "0.9"]).server(&["--backend", backend]);
+        let text = storm.under(&refuse("20")).run();
+        assert!(!text.contains(", 0 lost;"), "{backend}: no connection was refused: nothing was tested");
+    }
 }
 
-/// A small storm in which a system call fails again and again, on either backend; the trace of the last one.
+/// A small storm in which a system call fails again and again, on each backend; the trace of the last one.
 fn fault(call: &str, how: &str, args: &[&str]) -> Option<Strace> {
     let mut last = None;
-    for backend in ["async-io", "driver"] {
+    for backend in BACKENDS {
         let log = Strace::new(call, &["-e", &format!("inject={call}:{how}")])?;
         Storm::new(args).server(&["--backend", backend]).under(&log.command).run();
         log.assert_injected();
