@@ -270,7 +270,10 @@ pub(super) fn run_queue(queue: &mut VecDeque<Runnable>, mut ran: impl FnMut()) {
 
 #[cfg(all(test, not(any(model = "loom", model = "shuttle"))))]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
+    use crate::driver::Alarm;
 
     /// How often it was rung, since this was asked last.
     fn rings(reactor: &Reactor) -> u64 {
@@ -292,5 +295,17 @@ mod tests {
         assert_eq!(rings(&reactor), 0);
         reactor.look_again();
         assert_eq!(rings(&reactor), 1);
+    }
+
+    #[test]
+    fn a_look_that_a_timer_ends_was_not_in_vain() {
+        let reactor = Arc::new(Reactor::new(None).unwrap());
+        let (mut spin, mut lent) = (Spin::new(None), Vec::new());
+        assert!(!reactor.look(Duration::from_micros(1), &mut spin, &mut lent));
+        assert_eq!(spin.vain(), 1);
+        let soon = Instant::now() + Duration::from_millis(20);
+        let _alarm = Alarm::new(reactor.timers().clone(), soon, Waker::noop());
+        assert!(!reactor.look(Duration::from_secs(3600), &mut spin, &mut lent));
+        assert_eq!(spin.vain(), 1);
     }
 }

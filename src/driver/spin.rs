@@ -100,6 +100,12 @@ impl Spin {
         *count = count.saturating_add(1);
     }
 
+    /// How often looking was in vain in this window.
+    #[cfg(test)]
+    pub(super) const fn vain(&self) -> u32 {
+        self.window.vain
+    }
+
     fn end_window(&mut self) {
         let mut choice = self.choice;
         choice.end_window(|| self.cost());
