@@ -33,8 +33,9 @@ pub(crate) async fn host<T>(executor: &async_executor::LocalExecutor<'_>, future
 /// callbacks that are never called inside of each other hardly need, is a future that never waits. On a driver, which the
 /// threads of callbacks mostly are, it stays on the thread it is called on and runs after the callback has returned; from
 /// elsewhere it goes to the next thread of the pool. Connections, endpoints and the actors of [`actor`] that are
-/// awaited inside belong to that driver, as spawned ones do. Where there is no [`driver`] it is smol's global executor,
-/// as for transports.
+/// awaited inside belong to that driver, as spawned ones do. The same holds for callbacks under
+/// [`serve_local`](crate::Server::serve_local), which has a loop of its own. Where there is no [`driver`] it is smol's
+/// global executor, as for transports.
 ///
 /// As a callback it must not block: that would stop all transports of its thread. `smol::unblock` is for such work, and
 /// `smol::spawn` for what computes long.

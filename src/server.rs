@@ -254,8 +254,11 @@ where
     /// Serves inside of this future until the server is closed and the last client has gone: protocols may borrow,
     /// and need not be `Send`.
     ///
-    /// On Linux it has a loop of its own, as a driver has: one poll serves whatever is there, for some 200 µs at most,
-    /// and what callbacks [`spawn`](crate::spawn) runs in it too. The executor that polls it waits by async-io.
+    /// On Linux it has a loop of its own, as a [driver](crate::driver) has: one poll goes on as long as there is something
+    /// to do, or until the round in which 200 µs are over, and only then the executor waits for it by async-io. It takes
+    /// two descriptors; without them each client is waited for by async-io. Connections that callbacks make, and what they
+    /// [`spawn`](crate::spawn), run in this loop too, and so only while this future is polled. A callback that must wait for
+    /// such a thing does so by [`driver::block_on`](crate::driver::block_on): `smol::block_on` would wait for ever.
     ///
     /// # Errors
     ///

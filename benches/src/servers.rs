@@ -55,7 +55,7 @@ pub(crate) static ALL: &[Server] = &[
     Server { name: "uvloop", about: "Protocol on uvloop", run: python::uvloop, role: Role::Python },
     Server { name: "asyncio", about: "Protocol on CPython's asyncio", run: python::asyncio, role: Role::Python },
     Server { name: "ours", about: "Box<dyn Protocol> on a driver", run: ours::driver, role: Role::Peer },
-    Server { name: "ours-local", about: "the same under serve_local, on async-io", run: ours::local, role: Role::Peer },
+    Server { name: "ours-local", about: "the same under serve_local", run: ours::local, role: Role::Peer },
     Server { name: "ours-busy", about: "the same with busy_poll, over TCP", run: ours::busy, role: Role::Named },
     Server { name: "codec", about: "loop over frames of tokio-util, over TCP", run: others::codec, role: Role::Named },
     Server { name: "message-io", about: "its queue of events, over TCP", run: others::events, role: Role::Named },

@@ -86,6 +86,7 @@ impl Host {
                 Left::Nothing if self.poll_events(cx).is_pending() => return Poll::Pending,
                 Left::Nothing | Left::Work => {}
             }
+            // Between rounds only: it may take a little longer.
             if Instant::now() >= end {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -107,9 +108,13 @@ impl Host {
         if found || reactor.is_busy() { Left::Work } else { Left::Nothing }
     }
 
-    /// Ready if there may be something to do. It is again and again while async-io cannot wait, or nothing would go on.
+    /// Ready if there may be something to do.
     fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.deadline.wait_until(self.inner.reactor().timers().first(), cx);
+        if self.epoll.poll_readable(cx).is_pending() {
+            return Poll::Pending;
+        }
+        // That was what has woken this task, and was seen to by now. Asked again, async-io reports what has come since.
         self.epoll.poll_readable(cx).map(drop)
     }
 }

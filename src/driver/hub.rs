@@ -100,7 +100,6 @@ impl Wake for Hub {
         let waker = Waker::from(self.clone());
         let cx = &mut Context::from_waker(&waker);
         let mut lent = Vec::new();
-        // When async-io cannot wait for it this is tried again: nothing that waits here would go on otherwise.
         while self.0.poll_readable(cx).is_ready() {
             self.0.get_ref().wait(Some(Duration::ZERO), &mut lent);
         }

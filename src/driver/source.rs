@@ -171,7 +171,7 @@ pub(crate) struct Watch {
     seen: u32,
     /// Whom the source wakes. It is kept here as well because it hardly ever changes, and asking takes a lock.
     waker: Option<Waker>,
-    /// The writing is asked for as well. Here it takes no room: each connection has one.
+    /// The writing is asked for as well. It is here because it fits into the padding.
     armed: bool,
 }
 

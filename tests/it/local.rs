@@ -2,53 +2,91 @@
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread::{self, ThreadId};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures_lite::future;
 use smol_transports::{Protocol, Transport, create_server, spawn};
 
-use crate::common::{ANY, PATIENCE, blocking, client, guard, ping, read_all, read_exact};
+use crate::common::{ANY, PATIENCE, blocking, client, guard, read_all};
+use crate::guard::run;
 use crate::recorder::{Call, Log, Recorder};
 
-/// Answers from a task of its own, which says where it runs.
-struct Later(Arc<Mutex<Vec<ThreadId>>>);
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::sync::Mutex;
+    use std::thread::{self, ThreadId};
 
-impl Later {
-    fn note(places: &Mutex<Vec<ThreadId>>) {
+    use smol_transports::{connect_socket, driver};
+
+    use super::*;
+    use crate::common::{ping, tcp_pair};
+
+    type Places = Arc<Mutex<Vec<ThreadId>>>;
+
+    fn note(places: &Places) {
         places.lock().unwrap().push(thread::current().id());
     }
-}
 
-impl Protocol for Later {
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-        Self::note(&self.0);
-        let (transport, data, places) = (transport.clone(), data.to_vec(), self.0.clone());
-        let answer = async move {
-            smol::Timer::after(Duration::from_millis(1)).await;
-            Self::note(&places);
-            transport.write(data);
-        };
-        spawn(answer).detach();
+    /// Answers from a task of its own, and notes where that and its callback run.
+    struct Later(Places);
+
+    impl Protocol for Later {
+        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+            note(&self.0);
+            let (transport, data, places) = (transport.clone(), data.to_vec(), self.0.clone());
+            let answer = async move {
+                smol::Timer::after(Duration::from_millis(1)).await;
+                note(&places);
+                transport.write(data);
+            };
+            spawn(answer).detach();
+        }
     }
-}
 
-#[cfg(target_os = "linux")]
-#[test]
-fn what_a_callback_spawns_runs_beside_it() {
-    let places = Arc::new(Mutex::new(Vec::new()));
-    guard(async {
-        let server = create_server(|| Later(places.clone()), ANY).await.unwrap();
-        let (addr, handle) = (server.local_addr().unwrap(), server.handle());
-        let talk = blocking(move || {
-            assert_eq!(ping(&mut client(addr), b"hello"), b"hello");
-            handle.close();
+    #[test]
+    fn what_a_callback_spawns_runs_beside_it() {
+        let places = Places::default();
+        guard(async {
+            let server = create_server(|| Later(places.clone()), ANY).await.unwrap();
+            let (addr, handle) = (server.local_addr().unwrap(), server.handle());
+            let talk = blocking(move || {
+                assert_eq!(ping(&mut client(addr), b"hello"), b"hello");
+                handle.close();
+            });
+            future::zip(server.serve_local(), talk).await.0.unwrap();
         });
-        future::zip(server.serve_local(), talk).await.0.unwrap();
-    });
-    if std::env::var_os("SMOL_TRANSPORTS_HUB").is_none() {
-        assert_eq!(*places.lock().unwrap(), [thread::current().id(); 2]);
+        // Else spawned tasks run on a driver thread.
+        if std::env::var_os("SMOL_TRANSPORTS_HUB").is_none() {
+            assert_eq!(*places.lock().unwrap(), [thread::current().id(); 2]);
+        }
+    }
+
+    /// Asks somebody else before it answers.
+    struct Asks;
+
+    impl Protocol for Asks {
+        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+            let (near, far) = tcp_pair();
+            drop(far);
+            let log = Log::default();
+            driver::block_on(async { drop(connect_socket(Recorder::new(&log), near).await.unwrap().await) });
+            assert_eq!(log.calls(), [Call::Made, Call::Eof, Call::Lost(None)]);
+            transport.write(data);
+        }
+    }
+
+    #[test]
+    fn a_callback_may_wait_by_a_driver() {
+        run(async || {
+            let server = create_server(|| Asks, ANY).await.unwrap();
+            let (addr, handle) = (server.local_addr().unwrap(), server.handle());
+            let talk = blocking(move || {
+                assert_eq!(ping(&mut client(addr), b"hello"), b"hello");
+                handle.close();
+            });
+            future::zip(server.serve_local(), talk).await.0.unwrap();
+        });
     }
 }
 
@@ -77,8 +115,10 @@ impl Protocol for Restless {
 fn others_have_their_turn_beside_a_busy_server_and_its_tasks_survive_it() {
     let (sender, ended) = mpsc::channel();
     let [made, may_end] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-    guard(async {
-        let (has_made, end) = (made.clone(), may_end.clone());
+    let end = may_end.clone();
+    // On another thread: one that does not let others have their turn does not come back.
+    run(async move || {
+        let has_made = made.clone();
         let restless = move || Restless { made: has_made.clone(), may_end: end.clone(), ended: sender.clone() };
         let server = create_server(restless, ANY).await.unwrap();
         let _client = client(server.local_addr().unwrap());
@@ -95,27 +135,45 @@ fn others_have_their_turn_beside_a_busy_server_and_its_tasks_survive_it() {
 
 #[test]
 fn another_thread_wakes_a_server_at_rest() {
-    let (sender, receiver) = mpsc::channel();
     struct Tells(mpsc::Sender<Transport>);
     impl Protocol for Tells {
         fn connection_made(&mut self, transport: &Transport) {
             self.0.send(transport.clone()).unwrap();
         }
     }
-    guard(async {
+    let (sender, made) = mpsc::channel();
+    let (ask, asked) = async_channel::unbounded();
+    let (answer, answered) = mpsc::channel();
+    let (ends, ended) = mpsc::channel();
+    run(async move || {
         let server = create_server(move || Tells(sender.clone()), ANY).await.unwrap();
         let (addr, handle) = (server.local_addr().unwrap(), server.handle());
+        // Nothing else wakes it: this thread waits for what comes of each call.
         let talk = blocking(move || {
-            let stream = client(addr);
-            let transport = receiver.recv().unwrap();
-            for _ in 0..100 {
-                transport.write(b"hello");
-                assert_eq!(read_exact(&stream, 5), b"hello");
-            }
+            let wait_for_rest = || {
+                ask.send_blocking(()).unwrap();
+                answered.recv().unwrap();
+            };
+            let mut stream = client(addr);
+            let transport = made.recv().unwrap();
+            wait_for_rest();
             transport.close();
+            assert_eq!(read_all(&mut stream), b"");
+            wait_for_rest();
             handle.close();
+            ended.recv().unwrap();
         });
-        future::zip(server.serve_local(), talk).await.0.unwrap();
+        let serve = async {
+            server.serve_local().await.unwrap();
+            ends.send(()).unwrap();
+        };
+        // It comes after the server in each turn, so that is at rest when this answers.
+        let rest = async {
+            while asked.recv().await.is_ok() {
+                answer.send(()).unwrap();
+            }
+        };
+        future::zip(future::zip(serve, rest), talk).await;
     });
 }
 

@@ -116,3 +116,23 @@ fn accepting_goes_on_after_a_shortage_off_a_driver() {
         drop(future::block_on(server.accept()).unwrap());
     });
 }
+
+#[test]
+fn serve_local_does_without_a_loop_of_its_own() {
+    isolated("shortage::serve_local_does_without_a_loop_of_its_own", || {
+        watch();
+        // The first three are those of async-io; what is left is one too few, and enough.
+        for left in 0..4 {
+            let server = future::block_on(create_server(|| Recorder::new(&Log::default()), ANY).into_future()).unwrap();
+            let (addr, handle) = (server.local_addr().unwrap(), server.handle());
+            let stream = client(addr);
+            let mut taken = take_all();
+            taken.truncate(taken.len() - left);
+            let mut serving = Box::pin(server.serve_local());
+            assert!(future::block_on(future::poll_once(&mut serving)).is_none());
+            drop((taken, stream));
+            handle.close();
+            smol::block_on(serving).unwrap();
+        }
+    });
+}
