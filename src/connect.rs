@@ -100,7 +100,7 @@ impl<P> Connect<P> {
     }
 
     /// How long all of it may take, look-up included. No limit by default, besides the system's own. A TLS handshake has
-    /// a limit of its own.
+    /// a limit of its own. When it is over, awaiting the builder gives [`TimedOut`](io::ErrorKind::TimedOut).
     pub const fn connect_timeout(mut self, limit: Duration) -> Self {
         self.plan.limit = Some(limit);
         self

@@ -157,7 +157,8 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
 
     /// Takes the connection apart: the socket goes on without this crate.
     ///
-    /// No further callback is made, not even `connection_lost`; handles find the transport closed.
+    /// No further callback is made, not even `connection_lost`; handles find the transport closed. Over TLS the session
+    /// ends here: the socket is the bare one, and the peer cannot go on with it.
     ///
     /// # Panics
     ///

@@ -3,7 +3,7 @@
 //! [`Connection::spawn`](crate::Connection::spawn), [`Server::spawn`](crate::Server::spawn) and
 //! [`Server::serve_forever`](crate::Server::serve_forever) put transports on these threads, [`spawn`](crate::spawn) other
 //! futures, and a child that is dropped while it runs is collected there. There is one, unless [`configure`] or the
-//! environment variable `SMOL_TRANSPORTS_THREADS` says otherwise. They are started when they are first needed and wait
+//! environment variable `SMOL_TRANSPORTS_THREADS` says otherwise (a number from 1 on; anything else counts as 1). They are started when they are first needed and wait
 //! without any work while there is none. Transports that are awaited, or spawned on an executor, are waited for by way of
 //! async-io: each alone while there are few, all by one epoll when there are more. The clients of
 //! [`Server::serve_local`](crate::Server::serve_local) have an epoll of their own, and a loop as drivers have, inside of its

@@ -323,7 +323,7 @@ impl ExtraInfo {
     ///
     /// Of several layers it is the innermost, which the protocol speaks through.
     #[cfg(feature = "tls-custom")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "tls", feature = "tls-aws-lc", feature = "tls-custom"))))]
     #[doc(alias = "sslcontext")]
     #[doc(alias = "ssl_object")]
     #[must_use]

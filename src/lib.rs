@@ -170,14 +170,14 @@ pub use server::{CreateServer, CreatingServer, Listen, Server, ServerHandle, Ser
 pub use state::limits::WriteLimits;
 pub use stream::{ConnectStream, IoStream, connect_stream};
 #[cfg(feature = "tls-custom")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "tls", feature = "tls-aws-lc", feature = "tls-custom"))))]
 pub use tls::{IntoServerName, IntoTlsAcceptor, IntoTlsConnector, StartTls, Tls, TlsInfo};
 pub use transport::{ReadTransport, Transport, WriteTransport};
 #[cfg(unix)]
 pub use unix::{ConnectUnix, create_unix_connection, create_unix_server};
 
 #[cfg(feature = "tls-custom")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "tls", feature = "tls-aws-lc", feature = "tls-custom"))))]
 pub use futures_rustls::{self, rustls};
 
 /// Longer documents: the reasons, the inside, and what has changed.

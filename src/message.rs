@@ -268,7 +268,7 @@ pub enum Command {
     SetWriteBufferLimits(WriteLimits),
     /// [`Transport::start_tls`](crate::Transport::start_tls)
     #[cfg(feature = "tls-custom")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "tls", feature = "tls-aws-lc", feature = "tls-custom"))))]
     StartTls(crate::tls::Tls),
 }
 

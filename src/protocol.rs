@@ -31,7 +31,7 @@ pub enum OnEof {
 /// `pause_writing` and `resume_writing` may come at any time between `connection_made` and `connection_lost`, strictly
 /// in turn, beginning with a pause.
 ///
-/// Every method has a default that does nothing. A method is never called while another one of the same protocol runs:
+/// Every method has a default: `eof_received` closes the transport, the others do nothing. A method is never called while another one of the same protocol runs:
 /// what a callback asks of its transport takes effect before the next callback. A panic in a callback ends this
 /// transport only: `connection_lost` is called with an error, and whoever awaits the connection gets the panic.
 ///
@@ -48,6 +48,15 @@ pub enum OnEof {
 /// impl Protocol for Echo {
 ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
 ///         transport.write(data);
+///     }
+///
+///     // Who writes as fast as a peer sends must stop when that does not read. Examples elsewhere leave it out.
+///     fn pause_writing(&mut self, transport: &Transport) {
+///         transport.pause_reading();
+///     }
+///
+///     fn resume_writing(&mut self, transport: &Transport) {
+///         transport.resume_reading();
 ///     }
 /// }
 /// ```

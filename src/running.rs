@@ -38,7 +38,7 @@ pub(crate) async fn host<T>(executor: &async_executor::LocalExecutor<'_>, future
 /// global executor, as for transports.
 ///
 /// As a callback it must not block: that would stop all transports of its thread. `smol::unblock` is for such work, and
-/// `smol::spawn` for what computes long.
+/// for what computes long.
 ///
 /// [`actor`]: crate::actor
 /// [`driver`]: crate::driver

@@ -38,7 +38,8 @@ use listener::Accepted;
 /// Clients accepted in one turn before others get one.
 const TURN: usize = 32;
 
-/// A server: it accepts while one of its `serve_*` methods, or [`accept`](Self::accept), is polled.
+/// A server: it accepts while one of its `serve_*` methods, or [`accept`](Self::accept), is polled, or in the background
+/// after [`spawn`](Self::spawn).
 ///
 /// A panic in the factory or in a callback of a client ends that client only.
 ///
@@ -257,8 +258,9 @@ where
     /// On Linux it has a loop of its own, as a [driver](crate::driver) has: one poll goes on as long as there is something
     /// to do, or until the round in which 200 µs are over, and only then the executor waits for it by async-io. It takes
     /// two descriptors; without them each client is waited for by async-io. Connections that callbacks make, and what they
-    /// [`spawn`](crate::spawn), run in this loop too, and so only while this future is polled. A callback that must wait for
-    /// such a thing does so by [`driver::block_on`](crate::driver::block_on): `smol::block_on` would wait for ever.
+    /// [`spawn`](crate::spawn), run in this loop too, and so only while this future is polled. As on a driver, a callback
+    /// that must wait for a future does so by [`driver::block_on`](crate::driver::block_on), and what was spawned before
+    /// has to wait meanwhile.
     ///
     /// # Errors
     ///

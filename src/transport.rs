@@ -104,7 +104,7 @@ impl Transport {
         self.mailbox.write(Chunk::Shared(data.into()))
     }
 
-    /// Writes a list of pieces, as if they were one. Empty pieces are fine.
+    /// Writes a list of pieces, as if they were one: they are joined, which copies them. Empty pieces are fine.
     #[doc(alias = "writelines")]
     pub fn write_vectored(&self, data: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Written {
         let mut joined = BytesMut::new();
@@ -238,8 +238,11 @@ impl Transport {
     /// Runs `f` with the socket, to read or set its options. `None` if there is no socket (any more).
     ///
     /// ```no_run
-    /// # fn f(transport: &smol_transports::Transport) {
-    /// let cork = transport.with_socket(|socket| socket.set_tcp_nodelay(false));
+    /// # fn f(transport: &smol_transports::Transport) -> std::io::Result<()> {
+    /// if let Some(result) = transport.with_socket(|socket| socket.set_tcp_nodelay(false)) {
+    ///     result?;
+    /// }
+    /// # Ok(())
     /// # }
     /// ```
     #[doc(alias = "get_extra_info")]

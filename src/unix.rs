@@ -127,7 +127,8 @@ impl<P> ConnectUnix<P> {
     bound_options!(options);
     tls_option!();
 
-    /// How long it may take. No limit by default. A TLS handshake has a limit of its own.
+    /// How long it may take. No limit by default. A TLS handshake has a limit of its own. When it is over, awaiting
+    /// the builder gives [`TimedOut`](io::ErrorKind::TimedOut).
     pub const fn connect_timeout(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self

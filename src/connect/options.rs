@@ -102,7 +102,7 @@ macro_rules! tls_option {
         /// has gone during the handshake, and with [`InvalidInput`](io::ErrorKind::InvalidInput) if `tls` cannot be
         /// used. With a server, all but the last go to `on_error`, and the server goes on.
         #[cfg(feature = "tls-custom")]
-        #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+        #[cfg_attr(docsrs, doc(cfg(any(feature = "tls", feature = "tls-aws-lc", feature = "tls-custom"))))]
         #[doc(alias = "ssl")]
         pub fn tls(mut self, tls: $crate::tls::Tls) -> Self {
             self.options.tls = Some(tls);
@@ -160,7 +160,7 @@ macro_rules! bound_options {
         /// `connection_lost` gets [`QuotaExceeded`](std::io::ErrorKind::QuotaExceeded). No limit by default.
         ///
         /// It is for protocols that do not heed `pause_writing`, and should be well above the high mark of
-        /// `write_limits`. What the system takes at once never counts, nor does a file that is sent.
+        /// `write_limits` and what one callback writes: an echo is given up to 256 KiB at once. What the system takes at once never counts, nor does a file that is sent.
         pub const fn max_write_buffer(mut self, bytes: usize) -> Self {
             self.$options.bounds.write_buffer = Some(bytes);
             self

@@ -21,7 +21,8 @@ use crate::transport::Transport;
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket or if it is listening.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket, or if it is listening and the system can tell
+/// (Linux, Android, FreeBSD).
 ///
 /// # Cancel safety
 ///
@@ -64,7 +65,8 @@ pub fn connect_socket<P: StreamProtocol<Transport>>(protocol: P, socket: impl St
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket or if it is listening.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket, or if it is listening and the system can tell
+/// (Linux, Android, FreeBSD).
 ///
 /// # Examples
 ///

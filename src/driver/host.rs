@@ -25,9 +25,9 @@ const TURN: Duration = Duration::from_micros(200);
 /// Tasks of the executor that are run between two looks at epoll.
 const TASKS: usize = 256;
 
-/// Runs a future and the tasks of its executor in a loop of their own, and with them what is spawned inside. As long as there
-/// is something to do, what waits at the epoll of the loop costs async-io nothing. Where there is a loop already, or none
-/// to be had, it is the executor alone that runs them.
+/// Runs a future and the tasks of its executor in a loop of their own, and with them what is spawned inside. As long as
+/// there is something to do, what waits at the epoll of the loop costs async-io nothing. Where there is a loop already, or
+/// none to be had, it is the executor alone that runs them.
 pub(crate) async fn host<T>(executor: &LocalExecutor<'_>, future: impl Future<Output = T>) -> T {
     // It runs the tasks as well, but takes longer for each: here it is there to be told of those that other threads wake.
     let running = executor.run(future);

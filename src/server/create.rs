@@ -21,7 +21,7 @@ use crate::transport::Transport;
 /// Listens on one or several addresses and makes a protocol for each client.
 ///
 /// Awaiting the builder binds and listens; clients are served while one of the `serve_*` methods of the [`Server`] is
-/// polled. A name that has several addresses is listened to on all of them.
+/// polled, or in the background after [`Server::spawn`]. A name that has several addresses is listened to on all of them.
 ///
 /// # Errors
 ///

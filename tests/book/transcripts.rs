@@ -14,8 +14,10 @@ fn alone(name: &str) {
 }
 
 fn prompt(args: &[&str]) -> String {
+    // The list as well: it has all programs.
+    let features = if matches!(args, [] | ["tls"]) { " --features tls" } else { "" };
     let args: String = args.iter().map(|arg| format!(" {arg}")).collect();
-    format!("$ cargo run -q --example book{args}\n")
+    format!("$ cargo run -q{features} --example book{args}\n")
 }
 
 // Some of the programs are there on Unix only, and one with TLS only.
