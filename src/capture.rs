@@ -37,7 +37,9 @@
 //! that nothing stays behind. A process that has left the group, as a daemon does, is not reached.
 //! [`leave_survivors`](Run::leave_survivors) and [`foreground`](Run::foreground) say otherwise.
 //!
-//! The same is done when a time limit is over, when the future is dropped, and when a [`Handle`] says so.
+//! The same is done when a time limit is over, when the future is dropped, and when a [`Handle`] says so. A Ctrl-C at the
+//! terminal reaches this process only, and not the group of the child: a tool passes it on by a [`Handle`], as the example
+//! `fanout` does, or leaves the child in the [`foreground`](Run::foreground).
 //!
 //! # Order and time
 //!
@@ -108,7 +110,7 @@ pub use memory::{Keep, Output};
 pub use running::Capture;
 use running::{Manner, Running};
 pub use sink::{Chunk, Chunks, Sink, channel};
-use tap::{Branch, Tap};
+use tap::{Branch, Survivors, Tap};
 pub use writer::Writer;
 
 use crate::io::clock::Deadline;
@@ -166,7 +168,7 @@ pub struct Run {
     checked: bool,
     stop_signal: i32,
     has_group: bool,
-    kills_survivors: bool,
+    survivors: Survivors,
 }
 
 impl Run {
@@ -183,7 +185,7 @@ impl Run {
             checked: true,
             stop_signal: Signal::TERM.as_raw(),
             has_group: true,
-            kills_survivors: true,
+            survivors: Survivors::Killed,
         }
     }
 }
@@ -274,8 +276,8 @@ impl Run {
         self
     }
 
-    /// How long the child may put out nothing; then it is stopped. Time in which a sink has no room does not count, and
-    /// without pipes there is nothing to see.
+    /// How long the child may put out nothing; then it is stopped. Time in which a sink has no room does not count. What
+    /// does not come by a pipe is not seen: a child that writes to a file instead is stopped as well.
     pub const fn idle_limit(mut self, limit: Duration) -> Self {
         self.plan.idle = Some(limit);
         self
@@ -288,7 +290,7 @@ impl Run {
     }
 
     /// How long the child has to end when it is asked to, before it is killed; 3 s by default. Without grace it is killed
-    /// at once.
+    /// at once. Others of its group have as long if they hold one of its pipes; else they are killed when it has exited.
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.plan.grace = grace;
         self
@@ -301,7 +303,8 @@ impl Run {
     }
 
     /// How long pipes are read after the exit that something else holds; 250 ms by default. Time in which a sink has no
-    /// room does not count, and what the child has written before its exit is read in any case.
+    /// room does not count, and what the child has written before its exit is read in any case, unless the run was stopped
+    /// and a sink has no room at the end of this time.
     pub const fn drain_limit(mut self, limit: Duration) -> Self {
         self.plan.drain = limit;
         self
@@ -313,9 +316,10 @@ impl Run {
         self
     }
 
-    /// Lets live what is left of the process group when the child has exited by itself.
+    /// Lets live what is left of the process group when the child has exited by itself. Was it stopped before, they are
+    /// killed all the same.
     pub const fn leave_survivors(mut self) -> Self {
-        self.kills_survivors = false;
+        self.survivors = Survivors::Spared;
         self
     }
 
@@ -325,7 +329,6 @@ impl Run {
     /// It also makes it possible to run a `Command` of async-process.
     pub const fn foreground(mut self) -> Self {
         self.has_group = false;
-        self.kills_survivors = false;
         self
     }
 }
@@ -350,7 +353,8 @@ impl Run {
         let clock = self.program.clock();
         let deadline = Deadline::new(clock.clone());
         let course = Course::new(self.plan, clock.now());
-        let tap = Tap::new(clock, course, self.keep, self.branches, self.kills_survivors);
+        let survivors = if self.has_group { self.survivors } else { Survivors::Unknown };
+        let tap = Tap::new(clock, course, self.keep, self.branches, survivors);
         let manner = Manner {
             program: self.program.name(),
             checked: self.checked,

@@ -44,9 +44,25 @@ pub(crate) async fn run(args: Args) -> u8 {
             lane.await;
         }
     };
-    let besides = future::or(crew.clone().listen(), crew.clone().tick());
+    let mut signals = crew.signals();
+    let besides = future::or(crew.listen(&mut signals), crew.clone().tick());
     executor.run(future::or(all, besides)).await;
-    crew.finish().await
+    drop(executor);
+    let impatient = async {
+        crew.listen(&mut signals).await;
+        crew.code_of_signal().unwrap_or(NOT_CAPTURED)
+    };
+    future::or(crew.finish(), impatient).await
+}
+
+/// How long after a signal what was said may take to be read.
+const WORDS: Duration = Duration::from_secs(2);
+
+/// Whether whoever has started this process wants it not to hear a signal, as nohup does.
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
 impl Crew {
@@ -88,22 +104,40 @@ impl Crew {
         state.running.values().for_each(Handle::stop);
     }
 
-    /// The first Ctrl-C asks, the others kill.
-    async fn listen(self: Rc<Self>) {
-        let mut signals = match Signals::new([Signal::Int, Signal::Term, Signal::Hup, Signal::Quit]) {
-            Ok(signals) => signals,
-            Err(err) => {
-                self.report.note(&format!("signals will not be passed on: {err}"));
-                return future::pending().await;
-            }
+    /// None if they cannot be heard.
+    fn signals(&self) -> Option<Signals> {
+        let all = [Signal::Int, Signal::Term, Signal::Hup, Signal::Quit];
+        Signals::new(all.into_iter().filter(|signal| !is_ignored(*signal)))
+            .inspect_err(|err| self.report.note(&format!("signals will not be passed on: {err}")))
+            .ok()
+    }
+
+    /// The first Ctrl-C asks, the others kill. Comes to an end when they have had their time, and nobody reads what they
+    /// have to say.
+    async fn listen(&self, signals: &mut Option<Signals>) {
+        let Some(signals) = signals else { return future::pending().await };
+        let mut end = self.state.borrow().signal.map_or_else(Timer::never, |_| Timer::after(WORDS));
+        let mut next = async |end: &mut Timer| {
+            let over = async {
+                end.await;
+                None
+            };
+            future::or(async { signals.next().await?.ok() }, over).await
         };
-        while let Some(Ok(signal)) = signals.next().await {
+        while let Some(signal) = next(&mut end).await {
             let first = self.state.borrow_mut().signal.replace(signal).is_none();
             self.stop();
+            let is_idle = self.state.borrow().running.is_empty();
             if first && signal != Signal::Quit {
-                self.report.note("asking all commands to end; once more kills them");
+                end.set_after(self.args.grace + WORDS);
+                if !is_idle {
+                    self.report.note("asking all commands to end; once more kills them");
+                }
             } else {
-                self.report.note("killing all commands");
+                end.set_after(WORDS);
+                if !is_idle {
+                    self.report.note("killing all commands");
+                }
                 self.state.borrow().running.values().for_each(Handle::kill);
             }
         }
@@ -134,12 +168,16 @@ impl Crew {
         )
     }
 
+    fn code_of_signal(&self) -> Option<u8> {
+        self.state.borrow().signal.map(|signal| 128 + signal as u8)
+    }
+
     async fn finish(&self) -> u8 {
         let mut outcomes = std::mem::take(&mut self.state.borrow_mut().outcomes);
         outcomes.sort_by_key(|outcome| outcome.number);
         let shown = self.report.summary(self.args.commands.len(), &outcomes, self.start.elapsed()).await;
-        if let Some(signal) = self.state.borrow().signal {
-            return 128 + signal as u8;
+        if let Some(code) = self.code_of_signal() {
+            return code;
         }
         let failed = outcomes.iter().filter(|outcome| outcome.has_failed()).map(Outcome::code);
         failed.chain(shown.is_err().then_some(NOT_CAPTURED)).max().unwrap_or(0)

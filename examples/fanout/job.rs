@@ -60,12 +60,12 @@ impl Job {
                 crew.report.started(self, crew.start.elapsed());
                 capture.await.map_err(|err| Failed::NotCaptured(err.to_string()))
             }
-            Err(err) => Err(Failed::NotStarted(err.to_string())),
+            Err(failed) => Err(failed),
         };
         Outcome { number: self.number, command: self.text(), captured }
     }
 
-    fn start(&self, crew: &Crew) -> io::Result<capture::Capture> {
+    fn start(&self, crew: &Crew) -> Result<capture::Capture, Failed> {
         let mut command = Command::new("sh");
         command.args(["-c", "--"]).arg(&self.command);
         let mut run = capture::run(command).grace(crew.args.grace).unchecked().keep(self.keep(crew));
@@ -79,9 +79,10 @@ impl Job {
             run = run.merged();
         }
         if let Some(dir) = &crew.args.logs {
-            run = self.log(run, dir, crew.args.split)?;
+            run = self.log(run, dir, crew.args.split).map_err(|err| Failed::NotCaptured(err.to_string()))?;
         }
-        crew.report.watch(run, self, crew.start.elapsed()).start()
+        let run = crew.report.watch(run, self, crew.start.elapsed());
+        run.start().map_err(|err| Failed::NotStarted(err.to_string()))
     }
 
     /// What is shown in the end must be kept until then; it has to fit into the memory.

@@ -210,7 +210,8 @@ impl Prefix {
 
 /// What a terminal shows of a line in the end: a carriage return begins it anew, as progress bars have it.
 fn overwritten(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+    let line = &line[..end];
     line.rsplit(|byte| *byte == b'\r').next().unwrap_or(line)
 }
 

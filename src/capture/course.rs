@@ -46,7 +46,10 @@ pub(super) enum Action {
 pub(super) struct Course {
     plan: Plan,
     started: Instant,
-    last_output: Option<Instant>,
+    /// The last output, or the last time that a sink had no room; the start before.
+    silent_since: Instant,
+    /// There was output.
+    begun: bool,
     /// Since when a sink has no room, so that silence is not the child's.
     paused: Option<Instant>,
     /// The first reason to end it.
@@ -71,7 +74,8 @@ impl Course {
         Self {
             plan,
             started,
-            last_output: None,
+            silent_since: started,
+            begun: false,
             paused: None,
             end: None,
             stopping: Stopping::No,
@@ -107,7 +111,8 @@ impl Course {
     }
 
     pub(super) const fn output(&mut self, now: Instant) {
-        self.last_output = Some(now);
+        self.silent_since = now;
+        self.begun = true;
     }
 
     pub(super) const fn exit(&mut self, now: Instant) {
@@ -122,6 +127,10 @@ impl Course {
     /// Asks for the end without grace.
     pub(super) fn kill(&mut self) {
         self.stop(End::Stopped);
+        self.withdraw_grace();
+    }
+
+    pub(super) const fn withdraw_grace(&mut self) {
         self.plan.grace = Duration::ZERO;
     }
 
@@ -131,7 +140,7 @@ impl Course {
             (None, true) => self.paused = Some(now),
             (Some(since), false) => {
                 self.paused = None;
-                self.last_output = self.last_output.map(|_| now);
+                self.silent_since = now;
                 let lost = now.saturating_duration_since(since.max(self.exited.unwrap_or(since)));
                 self.exited = self.exited.and_then(|exited| exited.checked_add(lost));
             }
@@ -146,12 +155,17 @@ impl Course {
 
     /// When sinks that are not done are to be given up, if the child is over now.
     pub(super) fn patience(&self, now: Instant) -> Option<Instant> {
-        const LEAST: Duration = Duration::from_secs(1);
         match (self.end, self.plan.limit) {
             (None, None) => None,
             (None, Some(limit)) => self.started.checked_add(limit),
-            (Some(_), _) => now.checked_add(self.plan.grace.max(self.plan.drain).max(LEAST)),
+            (Some(_), _) => self.rest(now),
         }
+    }
+
+    /// How long sinks have that are to come to an end.
+    pub(super) fn rest(&self, now: Instant) -> Option<Instant> {
+        const LEAST: Duration = Duration::from_secs(1);
+        now.checked_add(self.plan.grace.max(self.plan.drain).max(LEAST))
     }
 
     /// What is due now; to be asked again after each action.
@@ -180,14 +194,13 @@ impl Course {
 
     /// The limits that still count, with the ends that they bring.
     fn limits(&self) -> impl Iterator<Item = (Instant, End)> + use<> {
-        let begun = self.last_output.is_some();
         let is_silent = self.exited.is_none() && self.paused.is_none();
         let after = |since: Instant, limit: Option<Duration>, counts: bool| {
             limit.filter(|_| counts).and_then(|limit| since.checked_add(limit))
         };
         let limit = after(self.started, self.plan.limit, true);
-        let first = after(self.started, self.plan.first_output, is_silent && !begun);
-        let idle = after(self.last_output.unwrap_or(self.started), self.plan.idle, is_silent);
+        let first = after(self.silent_since, self.plan.first_output, is_silent && !self.begun);
+        let idle = after(self.silent_since, self.plan.idle, is_silent);
         let ends = [(limit, End::Limit), (first, End::FirstOutputLimit), (idle, End::IdleLimit)];
         ends.into_iter().filter_map(|(at, end)| Some((at?, end)))
     }

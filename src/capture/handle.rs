@@ -43,7 +43,7 @@ impl Handle {
     }
 
     /// Stops the run: asks the child to end, and kills it after the [grace](super::Run::grace). The run resolves then, with
-    /// what was captured.
+    /// what was captured. If the child is over already, sinks that are not done have as long before they are given up.
     pub fn stop(&self) {
         self.requests.post(|state| state.stop = true);
     }

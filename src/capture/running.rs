@@ -237,17 +237,26 @@ impl Running {
         true
     }
 
-    /// Ready when the sinks are done. After an end by force they have as long as the pipes had.
+    /// Ready when the sinks are done. After an end by force, or when they are asked for the end, they have as long as the
+    /// pipes had.
     fn poll_sinks(&mut self, tap: &mut Tap, cx: &mut Context<'_>) -> Poll<()> {
         if tap.poll_finish(cx).is_ready() {
             return Poll::Ready(());
         }
         let now = tap.now();
+        let (stop, kill) = self.requests.take(cx.waker());
+        if kill {
+            tap.course.withdraw_grace();
+        }
         if self.patience.is_none() {
             self.patience = tap.course.patience(now);
         }
+        if stop || kill {
+            let hurried = tap.course.rest(now);
+            self.patience = self.patience.into_iter().chain(hurried).min();
+        }
         if self.patience.is_some_and(|end| end <= now) {
-            tap.forget();
+            tap.give_up_sinks();
             tap.fail(io::Error::new(io::ErrorKind::TimedOut, "a sink has not taken the output in time"));
             return Poll::Ready(());
         }
@@ -270,12 +279,17 @@ impl Running {
         let tap = child.protocol_mut();
         tap.forget();
         tap.course.stop(End::Stopped);
-        if tap.course.has_exited() || !tap.course.has_grace() {
+        if tap.course.has_exited() {
+            return tap.spares_survivors();
+        }
+        if !tap.course.has_grace() {
             return false;
         }
         let now = tap.now();
-        if tap.course.next(now) == Some(Action::Terminate) {
-            self.terminate();
+        match tap.course.next(now) {
+            Some(Action::Terminate) => self.terminate(),
+            Some(Action::Kill) => self.signal(Signal::KILL.as_raw()),
+            Some(Action::Cut) | None => {}
         }
         true
     }

@@ -57,12 +57,23 @@ pub(super) struct Tap {
     failure: Option<io::Error>,
     status: Option<ExitStatus>,
     exited_after: Duration,
-    /// The child leads a group, whose survivors are killed.
-    kills_survivors: bool,
+    survivors: Survivors,
+    /// The child has exited before anybody has asked it to.
+    by_itself: bool,
+}
+
+/// What becomes of the processes that a child has left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Survivors {
+    /// Nothing is known of them: it leads no group.
+    Unknown,
+    Killed,
+    /// They are killed unless the child has exited by itself.
+    Spared,
 }
 
 impl Tap {
-    pub(super) fn new(clock: Clock, course: Course, keep: Keep, branches: Vec<Branch>, kills_survivors: bool) -> Self {
+    pub(super) fn new(clock: Clock, course: Course, keep: Keep, branches: Vec<Branch>, survivors: Survivors) -> Self {
         let stream = || Stream { memory: Memory::new(keep), open: false, paused: false };
         Self {
             course,
@@ -75,7 +86,8 @@ impl Tap {
             failure: None,
             status: None,
             exited_after: Duration::ZERO,
-            kills_survivors,
+            survivors,
+            by_itself: false,
         }
     }
 
@@ -102,9 +114,14 @@ impl Tap {
         self.course.stop(End::Failed);
     }
 
+    /// Those that have not taken everything yet never will.
+    pub(super) fn give_up_sinks(&mut self) {
+        self.branches.clear();
+    }
+
     /// Nobody wants the output any more.
     pub(super) fn forget(&mut self) {
-        self.branches.clear();
+        self.give_up_sinks();
         self.streams.iter_mut().for_each(|stream| stream.memory = Memory::new(Keep::Nothing));
     }
 
@@ -166,10 +183,15 @@ impl Tap {
 
     /// Ends what is left of the group; its number is still its own, since the leader is not collected yet.
     fn kill_survivors(&self, transport: &SubprocessTransport) {
-        if self.kills_survivors {
+        if self.survivors != Survivors::Unknown && !self.spares_survivors() {
             // There may be nobody left.
             let _ = transport.signal_group(KILL);
         }
+    }
+
+    /// Whether what the child has left behind lives on.
+    pub(super) fn spares_survivors(&self) -> bool {
+        self.survivors == Survivors::Spared && self.by_itself
     }
 
     /// The last callbacks before the end.
@@ -240,6 +262,7 @@ impl SubprocessProtocol for Tap {
     fn process_exited(&mut self, transport: &SubprocessTransport, status: ExitStatus) {
         let now = self.now();
         self.status = Some(status);
+        self.by_itself = self.course.end() == End::Exit;
         self.exited_after = now.saturating_duration_since(self.course.started());
         self.course.exit(now);
         if let Some(stdin) = transport.stdin() {

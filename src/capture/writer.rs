@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 
@@ -53,6 +55,10 @@ struct Shared {
 
 struct State {
     waiting: Vec<u8>,
+    /// Bytes that were handed over so far.
+    taken: u64,
+    /// Of those, how many were written and flushed.
+    written: u64,
     /// None while a thread is writing.
     out: Option<Box<dyn Write + Send>>,
     /// Why nothing is written any more.
@@ -67,9 +73,10 @@ struct Failed {
 }
 
 impl Writer {
-    /// One that writes to `out`, and flushes it whenever nothing more is to be written.
+    /// One that writes to `out`, and flushes it after each time. If `out` is in non-blocking mode and has no room, it is
+    /// tried again after a while.
     pub fn new(out: impl Write + Send + 'static) -> Self {
-        let state = State { waiting: Vec::new(), out: Some(Box::new(out)), error: None };
+        let state = State { waiting: Vec::new(), taken: 0, written: 0, out: Some(Box::new(out)), error: None };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), progress: Event::new() }) }
     }
 
@@ -88,7 +95,7 @@ impl Writer {
     /// A sink that writes the output as it is.
     #[must_use]
     pub fn sink(&self) -> impl Sink + use<> {
-        WriterSink { shared: self.shared.clone(), listener: None }
+        WriterSink::new(&self.shared)
     }
 
     /// A sink that writes whole lines, each behind a prefix. Lines of more than 64 KiB are split.
@@ -114,7 +121,7 @@ impl Writer {
         let lines = lines(long, move |line: Line<'_>| {
             format(&line, &mut collected.lock().unwrap_or_else(PoisonError::into_inner));
         });
-        Formatted { lines, text, out: WriterSink { shared: self.shared.clone(), listener: None } }
+        Formatted { lines, text, out: WriterSink::new(&self.shared) }
     }
 
     /// Writes something in its order, without waiting.
@@ -123,7 +130,7 @@ impl Writer {
     ///
     /// Why an earlier write has failed: after that nothing is written any more.
     pub fn write(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
-        self.shared.write(data.as_ref())
+        self.shared.write(data.as_ref()).map(drop)
     }
 
     /// Waits until all is written that was handed over before.
@@ -136,7 +143,8 @@ impl Writer {
     ///
     /// What was handed over is written all the same.
     pub async fn flush(&self) -> io::Result<()> {
-        let mut sink = WriterSink { shared: self.shared.clone(), listener: None };
+        let mut sink = WriterSink::new(&self.shared);
+        sink.mark = self.shared.lock().taken;
         futures_lite::future::poll_fn(|cx| sink.poll_finish(cx)).await
     }
 }
@@ -146,20 +154,20 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(self: &Arc<Self>, data: &[u8]) -> io::Result<()> {
+    /// Hands over; how many bytes must have been written until these are.
+    fn write(self: &Arc<Self>, data: &[u8]) -> io::Result<u64> {
         let mut state = self.lock();
         state.check()?;
         state.waiting.extend_from_slice(data);
-        if state.waiting.is_empty() {
-            return Ok(());
-        }
-        let out = state.out.take();
+        state.taken += data.len() as u64;
+        let mark = state.taken;
+        let out = if state.waiting.is_empty() { None } else { state.out.take() };
         drop(state);
         if let Some(out) = out {
             let shared = self.clone();
             smol::unblock(move || shared.write_out(out)).detach();
         }
-        Ok(())
+        Ok(mark)
     }
 
     /// Writes until nothing is left, on a thread that may block.
@@ -168,7 +176,7 @@ impl Shared {
             let waiting = std::mem::take(&mut self.lock().waiting);
             // What an error has to say is foreign code as well.
             let written = guarded(|| {
-                let written = if waiting.is_empty() { out.flush() } else { out.write_all(&waiting) };
+                let written = write_all(&mut out, &waiting);
                 written.map_err(|err| Failed { kind: err.kind(), text: err.to_string() })
             });
             let written = written.unwrap_or_else(|payload| {
@@ -176,11 +184,14 @@ impl Shared {
                 Err(Failed { kind: io::ErrorKind::Other, text })
             });
             let mut state = self.lock();
-            if let Err(failed) = written {
-                state.error = Some(failed);
-                state.waiting = Vec::new();
+            match written {
+                Ok(()) => state.written += waiting.len() as u64,
+                Err(failed) => {
+                    state.error = Some(failed);
+                    state.waiting = Vec::new();
+                }
             }
-            if state.waiting.is_empty() && waiting.is_empty() {
+            if state.waiting.is_empty() {
                 state.out = Some(out);
                 drop(state);
                 self.progress.notify(usize::MAX);
@@ -188,6 +199,29 @@ impl Shared {
             }
             drop(state);
             self.progress.notify(usize::MAX);
+        }
+    }
+}
+
+/// Writes and flushes all. Somebody else who has the same file may have put it into non-blocking mode.
+fn write_all(out: &mut dyn Write, mut data: &[u8]) -> io::Result<()> {
+    while !data.is_empty() {
+        match retry(out, |out| out.write(data))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => data = &data[count..],
+        }
+    }
+    retry(out, |out| out.flush())
+}
+
+/// Tries again, as long as there is no room or a signal has come in between.
+fn retry<T>(out: &mut dyn Write, call: impl Fn(&mut dyn Write) -> io::Result<T>) -> io::Result<T> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    loop {
+        match call(out) {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }
@@ -210,9 +244,20 @@ impl fmt::Debug for Writer {
 struct WriterSink {
     shared: Arc<Shared>,
     listener: Option<Pin<Box<EventListener>>>,
+    /// How many bytes of the writer must have been written until those of this sink are.
+    mark: u64,
 }
 
 impl WriterSink {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone(), listener: None, mark: 0 }
+    }
+
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        self.mark = self.shared.write(data)?;
+        Ok(())
+    }
+
     /// Waits until `condition` holds.
     fn poll_until(&mut self, cx: &mut Context<'_>, condition: impl Fn(&State) -> bool) -> Poll<()> {
         loop {
@@ -235,7 +280,7 @@ impl WriterSink {
 
 impl Sink for WriterSink {
     fn chunk(&mut self, chunk: &Chunk<'_>) -> io::Result<()> {
-        self.shared.write(&chunk.data)
+        self.write(&chunk.data)
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -243,8 +288,9 @@ impl Sink for WriterSink {
     }
 
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let is_idle = |state: &State| state.error.is_some() || (state.waiting.is_empty() && state.out.is_some());
-        self.poll_until(cx, is_idle).map(|()| self.shared.lock().check())
+        let mark = self.mark;
+        let is_done = |state: &State| state.error.is_some() || state.written >= mark;
+        self.poll_until(cx, is_done).map(|()| self.shared.lock().check())
     }
 }
 
@@ -258,9 +304,9 @@ struct Formatted<L> {
 
 impl<L> Formatted<L> {
     /// Hands over all the lines at once.
-    fn pass_on(&self) -> io::Result<()> {
+    fn pass_on(&mut self) -> io::Result<()> {
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = if text.is_empty() { Ok(()) } else { self.out.shared.write(&text) };
+        let passed = if text.is_empty() { Ok(()) } else { self.out.write(&text) };
         text.clear();
         passed
     }
@@ -268,8 +314,9 @@ impl<L> Formatted<L> {
 
 impl<L: Sink> Sink for Formatted<L> {
     fn chunk(&mut self, chunk: &Chunk<'_>) -> io::Result<()> {
-        self.lines.chunk(chunk)?;
-        self.pass_on()
+        let taken = self.lines.chunk(chunk);
+        // The lines before one that is an error are good.
+        self.pass_on().and(taken)
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {

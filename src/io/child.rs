@@ -155,21 +155,22 @@ impl State {
 }
 
 /// How a child has exited, without collecting it; none while it runs.
-fn peek(pid: Pid) -> Option<ExitStatus> {
+fn peek(pid: Pid) -> Option<Exited> {
     look(pid, WaitIdOptions::NOHANG)
 }
 
 /// The same when it has exited; blocks until then.
 #[cfg(target_os = "linux")]
-fn wait(pid: Pid) -> ExitStatus {
-    look(pid, WaitIdOptions::empty()).unwrap_or_else(unknown)
+fn wait(pid: Pid) -> Exited {
+    look(pid, WaitIdOptions::empty()).unwrap_or_else(|| Exited { status: unknown(), collected: true })
 }
 
-fn look(pid: Pid, how: WaitIdOptions) -> Option<ExitStatus> {
+fn look(pid: Pid, how: WaitIdOptions) -> Option<Exited> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | how;
     match retry(|| Ok(rustix::process::waitid(WaitId::Pid(pid), options)?)) {
-        Ok(status) => status.map(|status| exit_status(&status)),
-        Err(_) => Some(unknown()),
+        Ok(status) => status.map(|status| Exited { status: exit_status(&status), collected: false }),
+        // Somebody else has collected it: its number may be that of another process.
+        Err(_) => Some(Exited { status: unknown(), collected: true }),
     }
 }
 

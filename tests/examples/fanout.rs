@@ -351,3 +351,43 @@ fn a_second_ctrl_c_kills_them() {
     assert!(shown.contains("SIGKILL after ") && shown.contains(" s: stopped"), "{shown}");
     assert_gone(told(&shown));
 }
+
+/// Nobody reads what it has to say: a signal ends it all the same.
+#[test]
+fn signals_end_it_though_nobody_reads() {
+    for signals in [1, 2] {
+        let args = ["--grace", "1s", "echo group $$; exec yes"];
+        let mut child = command("fanout").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        for _ in 0..signals {
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
+        assert_gone(line.trim().rsplit(' ').next().unwrap());
+    }
+}
+
+#[test]
+fn a_signal_that_is_to_be_ignored_is_ignored() {
+    let line = "trap '' HUP; exec \"$0\" 'kill -HUP $PPID; echo text'";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line]).arg(command("fanout").get_program()).stdin(Stdio::null());
+    let output = shell.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+#[test]
+fn carriage_returns_at_the_end_of_a_line_hide_nothing() {
+    assert_eq!(lines(&fanout(&["printf 'abc\\r\\r\\n'"])), ["[1 printf] abc"]);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_no_missing_program() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("1-true.log")).unwrap();
+    let output = fanout(&["--logs", folder.path().to_str().unwrap(), "true"]);
+    assert_eq!(output.status.code(), Some(125), "{}", text(&output.stdout));
+}

@@ -174,3 +174,13 @@ fn what_holds_a_pipe_has_the_grace_of_the_child() {
     assert_eq!((run.next(12), run.deadline()), (None, Some(13)));
     assert_eq!(run.next(13), Some(Action::Cut));
 }
+
+#[test]
+fn time_in_which_a_sink_has_no_room_is_nobody_s_silence_before_the_first_output_either() {
+    let mut run = Run::new(PLAN);
+    run.paused(true, 0);
+    run.paused(false, 50);
+    assert_eq!((run.next(54), run.deadline()), (None, Some(55)));
+    assert_eq!(run.next(55), Some(Action::Terminate));
+    assert_eq!(run.course.end(), End::FirstOutputLimit);
+}

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::process::{self, Command, ExitStatus};
+use std::process::{self, Command};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -138,7 +138,7 @@ struct PidfdExit {
     /// None where it cannot be waited for.
     pidfd: Option<Binding<OwnedFd>>,
     /// Waits in its place.
-    thread: Option<Pin<Box<dyn Future<Output = ExitStatus> + Send>>>,
+    thread: Option<Pin<Box<dyn Future<Output = Exited> + Send>>>,
 }
 
 impl Exit for PidfdExit {
@@ -147,8 +147,8 @@ impl Exit for PidfdExit {
             match pidfd.poll_readable(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {
-                    if let Some(status) = peek(self.pid) {
-                        return Poll::Ready(Exited { status, collected: false });
+                    if let Some(exited) = peek(self.pid) {
+                        return Poll::Ready(exited);
                     }
                 }
                 Poll::Ready(Err(_)) => self.pidfd = None,
@@ -156,7 +156,7 @@ impl Exit for PidfdExit {
         }
         let pid = self.pid;
         let thread = self.thread.get_or_insert_with(|| Box::pin(smol::unblock(move || wait(pid))));
-        thread.as_mut().poll(cx).map(|status| Exited { status, collected: false })
+        thread.as_mut().poll(cx)
     }
 }
 
@@ -176,7 +176,7 @@ mod tests {
         let pid = Pid::from_child(&other);
         drop(PidfdChild { child: other, pid, pidfd: Some(Arc::new(pidfd)), collected: false });
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
-        assert_eq!(wait(pid).signal(), Some(Signal::TERM.as_raw()));
+        assert_eq!(wait(pid).status.signal(), Some(Signal::TERM.as_raw()));
         rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap();
     }
 }

@@ -72,8 +72,8 @@ impl Exit for SystemExit {
     fn poll(&mut self, cx: &mut Context<'_>, process: &Process) -> Poll<Exited> {
         // Whoever sends a signal meanwhile must not hit a number that was given back.
         let _lock = process.lock();
-        if let Some(status) = peek(self.pid) {
-            return Poll::Ready(Exited { status, collected: false });
+        if let Some(exited) = peek(self.pid) {
+            return Poll::Ready(exited);
         }
         let status = self.status.as_mut().poll(cx);
         status.map(|status| Exited { status: status.unwrap_or_else(|_| unknown()), collected: true })

@@ -200,6 +200,23 @@ fn survivors_are_killed_unless_they_are_left() {
 }
 
 #[test]
+fn survivors_of_a_child_that_was_stopped_are_killed_in_any_case() {
+    let mut stage = Stage::new(Script::new(), Run::leave_survivors);
+    stage.run.handle().stop();
+    assert_eq!(done(&mut stage.run).end(), End::Stopped);
+    assert_eq!(stage.child.take_group_signals(), [TERM, CONT, KILL]);
+}
+
+#[test]
+fn survivors_that_are_left_outlive_a_run_that_is_dropped_while_they_hold_a_pipe() {
+    let Stage { child, mut run, .. } = Stage::new(Script::new().hold(Pipe::Stdout).exit(0), Run::leave_survivors);
+    assert!(poll(&mut run).is_pending());
+    drop(run);
+    guard(until(|| child.is_collected()));
+    assert_eq!(child.take_group_signals(), []);
+}
+
+#[test]
 fn in_the_foreground_the_child_alone_is_signalled() {
     let mut stage = Stage::new(Script::new(), Run::foreground);
     stage.run.handle().stop();
@@ -218,6 +235,18 @@ fn dropping_it_asks_and_then_kills() {
         child.is_collected()
     }));
     assert!(child.take_group_signals().starts_with(&[KILL]));
+}
+
+#[test]
+fn dropping_it_when_the_grace_is_over_kills_it() {
+    let Stage { clock, child, mut run } = Stage::new(Script::new().ignore(TERM), |run| run);
+    run.handle().stop();
+    assert!(poll(&mut run).is_pending());
+    assert_eq!(child.take_group_signals(), [TERM, CONT]);
+    clock.advance(3 * SECOND);
+    drop(run);
+    assert!(child.take_group_signals().starts_with(&[KILL]), "before the drop returns");
+    guard(until(|| child.is_collected()));
 }
 
 #[test]

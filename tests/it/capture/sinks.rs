@@ -3,7 +3,7 @@
 use std::future::IntoFuture;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 
 use futures_lite::StreamExt;
@@ -139,6 +139,41 @@ fn a_sink_that_is_stuck_is_given_up_in_the_end() {
     clock.advance(SECOND);
     let Poll::Ready(Err(err)) = poll(&mut run) else { panic!("no error") };
     assert_eq!(err.kind(), ErrorKind::TimedOut);
+    assert_eq!(capture::Captured::from_error(err).unwrap().stdout().bytes(), b"text");
+}
+
+#[test]
+fn a_sink_that_is_stuck_is_given_up_when_that_is_asked_for() {
+    for (kill, patience) in [(false, 3 * SECOND), (true, SECOND)] {
+        let clock = Clock::new();
+        let gate = Gate::default();
+        gate.set(|state| state.unfinished = true);
+        let script = Script::new().clock(&clock).stdout("text").exit(0);
+        let mut run = start(capture::run(script).sink(gate).grace(3 * SECOND));
+        let handle = run.handle();
+        assert!(poll(&mut run).is_pending());
+        if kill {
+            handle.kill()
+        } else {
+            handle.stop()
+        }
+        assert!(poll(&mut run).is_pending());
+        clock.advance(patience);
+        let Poll::Ready(Err(err)) = poll(&mut run) else { panic!("no error") };
+        assert_eq!(err.kind(), ErrorKind::TimedOut);
+    }
+}
+
+#[test]
+fn a_sink_that_is_done_after_it_was_asked_to_be_is_no_error() {
+    let gate = Gate::default();
+    gate.set(|state| state.unfinished = true);
+    let mut run = start(capture::run(Script::new().stdout("text").exit(0)).sink(gate.clone()));
+    assert!(poll(&mut run).is_pending());
+    run.handle().stop();
+    assert!(poll(&mut run).is_pending());
+    gate.set(|state| state.unfinished = false);
+    assert!(done(&mut run).success());
 }
 
 #[test]
@@ -260,6 +295,76 @@ fn a_writer_that_blocks_holds_the_child_and_nobody_else() {
     let written = slow.written();
     assert!(written.starts_with(b"first\x01") && written.ends_with(b"more"));
     assert_eq!(written.len(), 300_009);
+}
+
+/// A file to which somebody writes more while it is written, and which takes that when it is told to.
+struct Busy {
+    more: Shared<Option<Writer>>,
+    may_go_on: mpsc::Receiver<()>,
+}
+
+impl Write for Busy {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let first = self.more.lock().unwrap().take();
+        match first {
+            Some(writer) => writer.write("more").unwrap(),
+            None => self.may_go_on.recv().unwrap(),
+        }
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_flush_does_not_wait_for_what_comes_later() {
+    let more = Shared::default();
+    let (go_on, may_go_on) = mpsc::channel();
+    let writer = Writer::new(Busy { more: more.clone(), may_go_on });
+    *more.lock().unwrap() = Some(writer.clone());
+    let mut run = start(capture::run(Script::new().stdout("text").exit(0)).sink(writer.sink()));
+    assert!(guard(&mut run).unwrap().success());
+    go_on.send(()).unwrap();
+    guard(writer.flush()).unwrap();
+}
+
+#[test]
+fn a_file_that_has_no_room_is_tried_again() {
+    #[derive(Default)]
+    struct Reluctant(Shared<Vec<u8>>, usize);
+    impl Write for Reluctant {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.1 += 1;
+            match self.1 % 3 {
+                0 => Err(ErrorKind::WouldBlock.into()),
+                1 => Err(ErrorKind::Interrupted.into()),
+                _ => self.0.lock().unwrap().write(&buf[..1]),
+            }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            self.1 += 1;
+            if self.1 % 2 == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        }
+    }
+    let written = Shared::default();
+    let writer = Writer::new(Reluctant(written.clone(), 0));
+    writer.write("text").unwrap();
+    guard(writer.flush()).unwrap();
+    assert_eq!(*written.lock().unwrap(), b"text");
+}
+
+#[test]
+fn the_lines_before_one_that_is_too_long_are_written() {
+    let slow = Slow::default();
+    slow.open();
+    let writer = Writer::new(slow.clone());
+    let lines = writer.lines(LongLines::Error(4), |line, out| out.extend_from_slice(line.data));
+    let mut run = start(capture::run(Script::new().stdout("ok\ntoo long\n")).sink(lines));
+    assert!(guard(&mut run).is_err());
+    guard(writer.flush()).unwrap();
+    assert_eq!(slow.written(), b"ok");
 }
 
 #[test]
