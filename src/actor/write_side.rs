@@ -264,6 +264,8 @@ impl WriteSide {
         self.kind = Kind::Tls { half_close: half_close && self.upgrades == 0 };
         self.outbox.done();
         self.done = true;
+        // With it the last that has waited may be gone.
+        self.note(0);
     }
 }
 

@@ -249,7 +249,7 @@ impl<S: AsFd> Registration<S> {
 
     /// Whether the task is woken when there is something to read: it has been asked for, once and for all.
     pub(crate) fn is_awaited(&self, cx: &Context<'_>) -> bool {
-        self.watch.is_known(cx.waker())
+        !self.is_stale() && self.watch.is_known(cx.waker())
     }
 
     pub(crate) fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {

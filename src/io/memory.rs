@@ -68,8 +68,11 @@ impl Pipe {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// No bytes are no piece.
     pub(crate) fn feed(&self, data: &[u8]) {
-        self.change_receiving(|state| state.pieces.push_back(data.to_vec()));
+        if !data.is_empty() {
+            self.change_receiving(|state| state.pieces.push_back(data.to_vec()));
+        }
     }
 
     pub(crate) fn feed_eof(&self) {

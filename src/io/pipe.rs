@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketType};
 use socket2::Socket;
 
 use super::async_io::{Binding, Stream};
@@ -24,8 +24,8 @@ pub(crate) struct Pipe {
     _restore: Option<Arc<Restore>>,
     /// Each call says itself that it must not wait: the mode of a socket is left alone.
     is_socket: bool,
-    /// Terminals give one line at a time.
-    is_device: bool,
+    /// Terminals give one line at a time, and some sockets one packet.
+    in_pieces: bool,
 }
 
 /// Which end is wanted.
@@ -42,8 +42,12 @@ impl Pipe {
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         let file_type = file_type(&fd);
         let is_socket = file_type == FileType::Socket;
-        let is_device = file_type == FileType::CharacterDevice;
-        let new = |fd, _restore| Self { fd, _restore, is_socket, is_device };
+        let in_pieces = match file_type {
+            FileType::Socket => rustix::net::sockopt::socket_type(&fd)? != SocketType::STREAM,
+            FileType::CharacterDevice => true,
+            _ => false,
+        };
+        let new = |fd, _restore| Self { fd, _restore, is_socket, in_pieces };
         if is_socket {
             return Ok(new(fd, None));
         }
@@ -59,7 +63,7 @@ impl Pipe {
     /// Takes a descriptor that nobody else has.
     pub(crate) fn own(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self { fd, _restore: None, is_socket: false, is_device: false })
+        Ok(Self { fd, _restore: None, is_socket: false, in_pieces: false })
     }
 
     /// What there is to know about it.
@@ -206,7 +210,7 @@ impl Stream for Pipe {
     }
 
     fn is_read_in_pieces(&self) -> bool {
-        self.is_device
+        self.in_pieces
     }
 
     fn send(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -1,7 +1,7 @@
 //! What a server shares with its handles and its clients.
 
 use std::any::Any;
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -9,7 +9,8 @@ use event_listener::Event as Notify;
 use slab::Slab;
 use socket2::Socket;
 
-use super::listener::{ListenOptions, Listener};
+use super::listener::{ListenOptions, Listener, listen};
+use crate::actor::delivery::guarded;
 use crate::info::Addr;
 use crate::transport::Transport;
 
@@ -73,6 +74,11 @@ impl State {
     }
 }
 
+/// There may be nobody who reads it.
+fn print(err: &io::Error) {
+    let _ = writeln!(io::stderr(), "smol-transports: {err}");
+}
+
 impl Shared {
     pub(crate) fn new(bound: Vec<Socket>, guard: Guard, options: &ListenOptions, report: Option<Report>) -> Self {
         let state = State {
@@ -83,7 +89,7 @@ impl Shared {
             closed: false,
             backlog: options.backlog,
             max_clients: options.max_clients,
-            report: report.unwrap_or_else(|| Arc::new(|err| eprintln!("smol-transports: {err}"))),
+            report: report.unwrap_or_else(|| Arc::new(|err| print(&err))),
             waker: None,
         };
         Self { state: Mutex::new(state), gone: Notify::new() }
@@ -99,9 +105,11 @@ impl Shared {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the server is closed"));
         }
         let backlog = state.backlog;
-        while !state.bound.is_empty() {
+        while let Some(socket) = state.bound.first() {
+            // One that cannot stays, so that another attempt is not taken for a success.
+            listen(socket, backlog)?;
             let socket = state.bound.remove(0);
-            state.listeners.push(Listener::new(socket, backlog)?);
+            state.listeners.push(Listener::new(socket));
         }
         let waker = state.waker.take();
         drop(state);
@@ -177,9 +185,10 @@ impl Shared {
         drop(replaced);
     }
 
+    /// Tells whoever wants to know; a panic of that is nobody's end.
     pub(crate) fn report(&self, err: io::Error) {
         let report = self.lock().report.clone();
-        report(err);
+        let _ = guarded(|| report(err));
     }
 
     /// Counts a client from now on.

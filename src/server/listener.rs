@@ -102,14 +102,19 @@ pub(crate) struct Listener {
 /// What a turn of accepting has brought.
 pub(crate) type Accepted = io::Result<(Socket, Option<Addr>)>;
 
+/// Has a bound socket listen.
+pub(crate) fn listen(socket: &Socket, backlog: i32) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.listen(backlog)
+}
+
 impl Listener {
     /// Begins to listen.
-    pub(crate) fn new(socket: Socket, backlog: i32) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        socket.listen(backlog)?;
+    /// For a socket that is [listening](listen).
+    pub(crate) fn new(socket: Socket) -> Self {
         let addr = socket.local_addr().ok().as_ref().and_then(Addr::from_sock_addr);
         let socket = Binding::Unbound(Arc::new(socket));
-        Ok(Self { socket, addr, hot: false, timer: None, pause: FIRST_PAUSE, reported: false })
+        Self { socket, addr, hot: false, timer: None, pause: FIRST_PAUSE, reported: false }
     }
 
     pub(crate) const fn addr(&self) -> Option<&Addr> {

@@ -19,7 +19,7 @@ use socket2::SockRef;
 
 use crate::common::{
     ANY, PATIENCE, assert_same, blocking, client, connected, descriptors, guard, isolated, patient, pattern, ping,
-    read_all, read_exact, tcp_pair,
+    read_all, read_exact, tcp_pair, unix_pair,
 };
 use crate::guard::watch;
 use crate::recorder::{Call, Log, Recorder};
@@ -317,6 +317,38 @@ fn a_blocked_writer_moves_from_an_ended_driver() {
     });
     let got = guard(async { future::zip(connection, blocking(move || read_all(far))).await.1 });
     assert_same(&got, &expected);
+}
+
+/// The rest of a full read is read without asking epoll, and that of another driver must not be relied on then.
+#[test]
+fn a_reader_that_has_more_to_read_moves_from_an_ended_driver() {
+    const FULL: usize = 256 * 1024;
+    let log = Log::default();
+    let mut first = true;
+    let recorder = Recorder::new(&log).on_data(move |transport, _| {
+        if std::mem::take(&mut first) {
+            transport.pause_reading();
+        }
+    });
+    let (transport, running, mut far) = drive(async move || {
+        let (near, mut far) = unix_pair();
+        SockRef::from(&far).set_send_buffer_size(4 * FULL).unwrap();
+        far.write_all(&pattern(FULL + 10, 5)).unwrap();
+        let (transport, running) = connected(recorder, near).spawn();
+        while transport.is_reading() {
+            future::yield_now().await;
+        }
+        (transport, running, far)
+    });
+    guard(async {
+        assert_eq!(log.data().len(), FULL);
+        transport.resume_reading();
+        log.until(|log| log.data().len() == FULL + 10).await;
+        far.write_all(b"x").unwrap();
+        log.until(|log| log.data().len() == FULL + 11).await;
+        drop(far);
+        running.await;
+    });
 }
 
 #[test]

@@ -342,6 +342,28 @@ fn a_panicking_factory_costs_one_client_and_is_reported() {
 }
 
 #[test]
+fn a_report_that_panics_does_not_end_the_server() {
+    let mut turn = 0;
+    let factory = move || {
+        turn += 1;
+        if turn == 1 {
+            resume_unwind(Box::new(PAYLOAD));
+        }
+        Recorder::echo(&Log::default())
+    };
+    guard(async {
+        let report = |_: io::Error| resume_unwind(Box::new(PAYLOAD));
+        let server = create_server(factory, ANY).on_error(report).await.unwrap();
+        let addr = server.local_addr().unwrap();
+        let (handle, serving) = server.spawn();
+        assert_eq!(read_all(client(addr)), b"");
+        assert_eq!(ping(&mut client(addr), b"next"), b"next");
+        handle.close();
+        serving.await.unwrap();
+    });
+}
+
+#[test]
 fn a_panic_leaves_other_connections_of_the_same_task_alone() {
     let ((near, mut far), (canary, mut peer)) = (tcp_pair(), tcp_pair());
     let log = Log::default();

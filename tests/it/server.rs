@@ -186,6 +186,24 @@ fn a_listening_unix_socket_is_served() {
 }
 
 #[test]
+fn a_start_that_fails_can_be_tried_again() {
+    alone("a_start_that_fails_can_be_tried_again", || {
+        guard(async {
+            let first = create_server(echo, "127.0.0.17:0").start_serving(false).await.unwrap();
+            let second = create_server(echo, port(&first)).start_serving(false).await.unwrap();
+            first.start_serving().unwrap();
+            assert_eq!(second.start_serving().unwrap_err().kind(), ErrorKind::AddrInUse);
+            assert_eq!(second.start_serving().unwrap_err().kind(), ErrorKind::AddrInUse, "it is not forgotten");
+            let addr = port(&first);
+            drop(first);
+            second.start_serving().unwrap();
+            assert!(second.is_serving());
+            drop(TcpStream::connect(addr).unwrap());
+        });
+    });
+}
+
+#[test]
 fn a_server_that_is_started_later_refuses_until_then() {
     guard(async {
         let server = create_server(echo, ANY).start_serving(false).await.unwrap();

@@ -6,5 +6,6 @@ mod connect;
 mod cost;
 mod hostile;
 mod peers;
+mod room;
 mod start;
 mod wakes;

@@ -116,6 +116,24 @@ fn what_is_refused_is_closed() {
     });
 }
 
+/// A short read says nothing about the next packet.
+#[test]
+fn packets_that_wait_are_all_read() {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    let (read, write) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    run(async move || {
+        let reader = connect_read_pipe(Reader::new(), read).await.unwrap();
+        let log = reader.protocol().log();
+        for packet in [b"one", b"two"] {
+            assert_eq!(rustix::io::write(&write, packet).unwrap(), 3);
+        }
+        let (_, running) = reader.spawn();
+        until(|| log.received() == b"onetwo").await;
+        drop(write);
+        running.await;
+    });
+}
+
 #[test]
 fn a_fifo_is_read_to_the_end_of_its_last_writer() {
     run(async || {

@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
-use smol_transports::testing::{Memory, Peer};
+use smol_transports::testing::{Clock, Memory, Peer};
 use smol_transports::{Connection, Tls};
 
 use super::common::{client, server};
@@ -32,8 +33,13 @@ struct Side {
 
 impl Side {
     fn new(recorder: Recorder, tls: Tls) -> Self {
-        let (connection, peer) = Memory::new(recorder).connect();
-        connection.transport().start_tls(tls);
+        let side = Self::plain(Memory::new(recorder));
+        side.connection.transport().start_tls(tls);
+        side
+    }
+
+    fn plain(memory: Memory<Recorder>) -> Self {
+        let (connection, peer) = memory.connect();
         Self { connection, peer, flag: Arc::new(Flag(AtomicBool::new(true))), arriving: Vec::new(), done: false }
     }
 
@@ -117,4 +123,25 @@ fn whatever_little_is_possible_everything_arrives() {
         assert!(sides.iter().all(|side| side.done), "seed {seed}: it was not woken");
         assert_eq!((log.end(), theirs.end()), (None, None), "seed {seed}");
     }
+}
+
+#[test]
+fn an_upgrade_that_is_made_leaves_nothing_that_waits_to_be_sent() {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let (log, theirs, clock) = (Log::default(), Log::default(), Clock::new());
+    let mut tls = Some(server());
+    let upgrading = Recorder::new(&log).on_data(move |transport, _| {
+        transport.write(b"go ahead");
+        tls.take().map(|tls| transport.start_tls(tls))
+    });
+    let near = Side::plain(Memory::new(upgrading).write_timeout(LIMIT).clock(&clock));
+    near.peer.feed("STARTTLS");
+    let mut sides = [near, Side::new(Recorder::new(&theirs), client())];
+    assert!(sides[0].poll());
+    // What was said in plain text is for nobody here.
+    assert_eq!(sides[0].peer.take_written(), b"go ahead");
+    settle(&mut sides);
+    clock.advance(2 * LIMIT);
+    settle(&mut sides);
+    assert!(!sides[0].done, "{:?}", log.end());
 }
