@@ -29,6 +29,8 @@ pub(crate) trait Messages: 'static {
     /// What a callback may answer.
     type Answer: Default;
     type Side: SendSide;
+    /// Data go to the protocol that was asked how it receives them: one that was set meanwhile may do it in another way.
+    const FOR_THE_ASKED: bool = false;
 
     /// The place of an event in the life cycle.
     fn input(event: &Self::Event<'_>) -> Input;
@@ -48,6 +50,7 @@ impl Messages for Streams {
     type Event<'a> = Event<'a>;
     type Answer = OnEof;
     type Side = WriteSide;
+    const FOR_THE_ASKED: bool = true;
 
     fn input(event: &Event<'_>) -> Input {
         event.input()
@@ -174,8 +177,10 @@ impl<M: Messages> Delivery<'_, M> {
     /// Makes a callback that the life cycle need not be asked about.
     #[inline]
     pub(crate) fn call(&mut self, event: M::Event<'_>) -> M::Answer {
-        self.renew();
         let input = M::input(&event);
+        if !M::FOR_THE_ASKED || input != Input::DataReceived {
+            self.renew();
+        }
         stats::told(input, M::size(&event));
         self.mailbox.trace().told(input);
         let receive = &mut *self.receive;

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::io::{BufReader, copy, split};
 use futures_lite::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, future};
 use smol_transports::{
-    Connection, IoStream, OnEof, Protocol, StreamProtocol, Transport, connect_stream, create_connection, create_server,
+    Buffered, Connection, IoStream, OnEof, Protocol, StreamProtocol, Transport, connect_stream, create_connection,
+    create_server,
 };
 use socket2::SockRef;
 use soketto::handshake::server::Response;
@@ -26,7 +27,7 @@ use soketto::handshake::{Client, Server, ServerResponse};
 use crate::common::{
     ANY, Lcg, assert_same, blocking, connected, guard, patient, pattern, read_all, read_exact, reset_on_close, tcp_pair,
 };
-use crate::recorder::{Call, Log, Recorder};
+use crate::recorder::{BufferedRecorder, Call, Log, Recorder};
 
 const MANY: usize = 10 * 1024 * 1024;
 
@@ -1076,4 +1077,68 @@ fn websockets_run_over_unruly_streams() {
         let (near, far) = wild_pair(71);
         talk(serve_websocket(on(Echo, far).into_stream().0), ask_websocket(on(Echo, near).into_stream().0)).await;
     });
+}
+
+/// Sets another protocol.
+type Successor = Box<dyn FnOnce(&Transport) + Send>;
+
+/// A stream that gives the connection another protocol while it is read.
+struct Swapping {
+    transport: Arc<OnceLock<Transport>>,
+    successor: Option<Successor>,
+    unread: Vec<u8>,
+}
+
+impl AsyncRead for Swapping {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Some(transport) = self.transport.clone().get() {
+            self.successor.take().into_iter().for_each(|set| set(transport));
+        }
+        // In pieces, so that there are some before and some after.
+        let count = self.unread.len().min(buf.len()).min(3);
+        buf[..count].copy_from_slice(&self.unread[..count]);
+        self.unread.drain(..count);
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for Swapping {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// All bytes of such a stream, if `first` is followed by what `set` sets.
+fn swapped(log: &Log, first: impl StreamProtocol<Transport>, set: impl FnOnce(&Transport) + Send + 'static) -> Vec<u8> {
+    let known = Arc::new(OnceLock::new());
+    let stream =
+        Swapping { transport: known.clone(), successor: Some(Box::new(set)), unread: b"first and second".to_vec() };
+    guard(async {
+        let connection = connect_stream(first, stream).await.unwrap();
+        known.set(connection.transport().clone()).unwrap();
+        connection.await;
+    });
+    log.data()
+}
+
+#[test]
+fn a_protocol_that_is_set_while_bytes_are_received_loses_none() {
+    let log = Log::default();
+    let buffered = Buffered(BufferedRecorder::new(Recorder::taking_over(&log), 5));
+    let got = swapped(&log, Recorder::new(&log), |transport| transport.set_protocol(buffered));
+    assert_eq!(got, b"first and second");
+
+    let log = Log::default();
+    let lent = Recorder::taking_over(&log);
+    let first = Buffered(BufferedRecorder::new(Recorder::new(&log), 5));
+    let got = swapped(&log, first, |transport| transport.set_protocol(lent));
+    assert_eq!(got, b"first and second");
 }
