@@ -80,7 +80,6 @@ pub(crate) trait Endpoint: Debug + Send {
     }
 
     /// Receiving is worth a try until it finds nothing, whatever was reported so far.
-    #[cfg(unix)]
     fn look_again(&mut self) {}
 
     /// A hint that received bytes are wanted or not.

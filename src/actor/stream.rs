@@ -19,7 +19,7 @@ use crate::io::clock::Clock;
 use crate::io::tls::wrap;
 use crate::io::{Endpoint, Halves};
 use crate::message::Event;
-use crate::state::bounds::{Bounds, late_close};
+use crate::state::bounds::{Bounds, Limit, late_close};
 use crate::state::kind::Kind;
 use crate::state::limits::WriteLimits;
 use crate::stats;
@@ -90,6 +90,7 @@ impl StreamActor {
         }
         let _polling = self.mailbox.polling();
         self.mailbox.begin_poll(cx.waker(), &mut self.sight);
+        let mut has_looked = false;
         for _ in 0..ROUNDS {
             if self.sight.view.has_news {
                 // A pause is told before anything else.
@@ -103,9 +104,16 @@ impl StreamActor {
                     return Poll::Ready(());
                 }
             }
-            if self.is_overdue(cx) {
-                self.lose(receive);
-                return Poll::Ready(());
+            if let Some(limit) = self.overdue(cx) {
+                if has_looked {
+                    self.mailbox.give_up(|| limit.to_error());
+                    self.lose(receive);
+                    return Poll::Ready(());
+                }
+                // If this thread had no time, the peer is not to blame: what has come may not have been reported yet.
+                has_looked = true;
+                self.look_again();
+                continue;
             }
             if turn == Turn::Spent {
                 break;
@@ -142,7 +150,6 @@ impl StreamActor {
     }
 
     /// The next turn of reading asks for what nobody has reported yet.
-    #[cfg(unix)]
     pub(crate) fn look_again(&mut self) {
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.look_again();
@@ -257,14 +264,9 @@ impl StreamActor {
         self.times.as_mut().is_some_and(|times| times.is_late(cx))
     }
 
-    /// Whether one of the time limits has passed: then it has ended.
-    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(times) = &mut self.times else { return false };
-        let passed = times.passed(|| self.mailbox.send_times(), cx);
-        if let Some(limit) = passed {
-            self.mailbox.give_up(|| limit.to_error());
-        }
-        passed.is_some()
+    /// The time limit that has passed, if one has.
+    fn overdue(&mut self, cx: &mut Context<'_>) -> Option<Limit> {
+        self.times.as_mut()?.passed(|| self.mailbox.send_times(), cx)
     }
 
     fn lose(&mut self, receive: &mut dyn Receive) {

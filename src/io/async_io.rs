@@ -302,7 +302,6 @@ impl<S: Stream> Endpoint for StreamEndpoint<S> {
         self.binding.poll_writable(cx)
     }
 
-    #[cfg(unix)]
     fn look_again(&mut self) {
         self.hot = true;
         self.looking = true;

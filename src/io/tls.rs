@@ -160,6 +160,10 @@ impl Endpoint for TlsEndpoint {
         self.poll_push(cx)
     }
 
+    fn look_again(&mut self) {
+        self.inner.look_again();
+    }
+
     fn set_reading(&mut self, on: bool) {
         self.inner.set_reading(on);
     }

@@ -351,6 +351,26 @@ fn a_reader_that_has_more_to_read_moves_from_an_ended_driver() {
     });
 }
 
+/// A thread that was busy too long finds out first what has come meanwhile.
+#[test]
+fn a_time_limit_that_passes_while_the_thread_is_busy_blames_nobody() {
+    const LIMIT: Duration = Duration::from_secs(1);
+    drive(async || {
+        let (near, mut far) = unix_pair();
+        let log = Log::default();
+        let connecting = connect_socket(Recorder::new(&log), near).read_timeout(LIMIT);
+        let mut connection = connecting.await.unwrap();
+        assert!(future::poll_once(&mut connection).await.is_none());
+        far.write_all(b"in time").unwrap();
+        thread::sleep(LIMIT + LIMIT / 10);
+        assert!(future::poll_once(&mut connection).await.is_none(), "{:?}", log.end());
+        assert_eq!(log.data(), b"in time");
+        thread::sleep(LIMIT + LIMIT / 10);
+        assert!(future::poll_once(&mut connection).await.is_some());
+        assert_eq!(log.end(), Some(ErrorKind::TimedOut));
+    });
+}
+
 #[test]
 fn other_threads_write() {
     guard(async {
