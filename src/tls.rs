@@ -110,7 +110,8 @@ impl Tls {
         Self::new(server_name.into_server_name().map(|name| Side::Client(connector, name)))
     }
 
-    /// The server's side. `config` is a [`ServerConfig`], an [`Arc`] of one, or a [`TlsAcceptor`] of futures-rustls.
+    /// The server's side. `config` is a [`ServerConfig`], an [`Arc`] of one, or a [`TlsAcceptor`] of futures-rustls. Early
+    /// data are not delivered: leave `max_early_data_size` at 0, as it is by default.
     #[doc(alias = "ssl")]
     #[must_use]
     pub fn server(config: impl IntoTlsAcceptor) -> Self {

@@ -76,6 +76,8 @@ pub fn create_unix_connection<P: StreamProtocol<Transport>>(protocol: P, path: i
 /// another server, whether that listens or not, is left alone, and so is every other kind of file. The permissions of
 /// the new file are those that the process's umask leaves.
 ///
+/// Descriptors that a peer passes along are not received.
+///
 /// The file is removed as soon as the server is closed or dropped, if it is still the same file and
 /// [`cleanup_socket`](CreateServer::cleanup_socket) was not turned off.
 ///
