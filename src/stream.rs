@@ -213,7 +213,7 @@ impl<P: StreamProtocol<Transport>> Connection<P> {
     /// ```
     #[must_use]
     pub fn into_stream(self) -> (IoStream, P) {
-        let inbox = Inbox { eof: self.is_at_eof(), ..Inbox::default() };
+        let inbox = Inbox { eof: self.is_at_eof(), exc: self.loss(), ..Inbox::default() };
         let (connection, protocol) = self.replace_protocol(inbox);
         connection.transport().resume_reading();
         (IoStream { connection, over: false, wakers: Arc::default() }, protocol)

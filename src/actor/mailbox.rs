@@ -305,7 +305,7 @@ impl<W: SendSide> Mailbox<W> {
     }
 
     /// The end and its cause, when it has come.
-    fn end(&self) -> Option<io::Result<()>> {
+    pub(crate) fn end(&self) -> Option<io::Result<()>> {
         let inner = self.lock();
         inner.buried.then(|| inner.outcome())
     }

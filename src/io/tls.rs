@@ -75,6 +75,8 @@ pub(crate) struct TlsEndpoint {
     /// Why nothing more can be received; told when all that came before it was delivered.
     failure: Option<io::Error>,
     closing: bool,
+    /// Both sides have said goodbye; what lies below is being closed.
+    parted: bool,
 }
 
 /// Puts TLS over both halves of an endpoint. The handshake is still to be made.
@@ -88,8 +90,14 @@ pub(crate) fn wrap(
     let state = State { session: Session::new(side), ahead: 0 };
     let shared = Arc::new(Shared { outlet, half_close: tls.has_half_close(), state: Mutex::new(state) });
     let handshake = Handshake::new(tls.handshake_limit(), clock);
-    let mut endpoint =
-        TlsEndpoint { inner, shared: shared.clone(), handshake: Some(handshake), failure: None, closing: false };
+    let mut endpoint = TlsEndpoint {
+        inner,
+        shared: shared.clone(),
+        handshake: Some(handshake),
+        failure: None,
+        closing: false,
+        parted: false,
+    };
     endpoint.feed_first(tls.first());
     (endpoint, Arc::new(TlsOutlet(shared)))
 }
@@ -173,8 +181,12 @@ impl Endpoint for TlsEndpoint {
             self.closing = true;
             self.shared.lock().session.send_close_notify();
         }
-        ready!(self.poll_push(cx))?;
-        self.poll_farewell(cx)
+        if !self.parted {
+            ready!(self.poll_push(cx))?;
+            ready!(self.poll_farewell(cx))?;
+            self.parted = true;
+        }
+        self.inner.poll_close(cx)
     }
 
     fn unbind(&mut self) {

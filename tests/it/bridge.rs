@@ -1142,3 +1142,19 @@ fn a_protocol_that_is_set_while_bytes_are_received_loses_none() {
     let got = swapped(&log, first, |transport| transport.set_protocol(lent));
     assert_eq!(got, b"first and second");
 }
+
+#[test]
+fn a_stream_of_a_connection_that_was_lost_tells_why() {
+    guard(async {
+        let (near, far) = tcp_pair();
+        let log = Log::default();
+        let mut connection = connected(Recorder::new(&log), near);
+        reset_on_close(&far);
+        drop(far);
+        let lost = Call::Lost(Some(ErrorKind::ConnectionReset));
+        connection.run_until(log.until_call(lost)).await;
+        let (mut stream, _) = connection.into_stream();
+        assert_eq!(stream.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    });
+}

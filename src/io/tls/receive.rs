@@ -84,8 +84,12 @@ impl TlsEndpoint {
             if let Some(end) = self.end() {
                 return Poll::Ready(end.map(drop));
             }
-            // Nothing can be missing any more, so the end of the connection will do.
-            if ready!(self.poll_feed(cx, SIZE, &mut Sink::discarding()))? == Recv::Eof {
+            // Nothing can be missing any more, so the end of the connection will do, also that of TLS below.
+            let ended = match ready!(self.poll_feed(cx, SIZE, &mut Sink::discarding())) {
+                Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => true,
+                received => received? == Recv::Eof,
+            };
+            if ended {
                 return Poll::Ready(self.end().unwrap_or(Ok(Recv::Eof)).map(drop));
             }
         }

@@ -1,15 +1,20 @@
 //! Ends, pauses and limits over TLS.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use async_io::Async;
+use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::future;
 use futures_rustls::rustls::{ClientConnection, StreamOwned};
 #[cfg(target_os = "linux")]
 use smol_transports::driver;
-use smol_transports::{OnEof, Tls, Transport, Written, connect_accepted_socket};
+use smol_transports::{OnEof, Tls, Transport, Written, connect_accepted_socket, connect_stream};
 
 use super::common::{BOTH, CERTIFICATES, client, serve, serve_echo, server};
 use crate::common::{
@@ -50,6 +55,53 @@ fn close_notify_is_the_end_whatever_is_answered() {
         });
         assert_eq!(rest.await, b"and one more thing");
         assert_eq!(log.calls(), [Call::Made, Call::Data(b"bye".to_vec()), Call::Eof, Call::Lost(None)]);
+    });
+}
+
+/// A stream that counts how often it is closed.
+struct Counted {
+    below: Async<TcpStream>,
+    closes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.below).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.below).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.below).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.closes.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut self.below).poll_close(cx)
+    }
+}
+
+#[test]
+fn what_lies_below_is_closed_too() {
+    guard(async {
+        let (near, far) = tcp_pair();
+        let closes = Arc::new(AtomicUsize::new(0));
+        let below = Counted { below: Async::new(near).unwrap(), closes: closes.clone() };
+        let log = Log::default();
+        let connection = async { connect_stream(Recorder::echo(&log), below).tls(server()).await.unwrap().await };
+        let dialogue = blocking(move || {
+            let mut stream = stream(far);
+            stream.write_all(b"bye").unwrap();
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+            read_all(stream)
+        });
+        assert_eq!(future::zip(connection, dialogue).await.1, b"bye");
+        assert_eq!((log.end(), closes.load(Ordering::SeqCst)), (None, 1));
     });
 }
 
