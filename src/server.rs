@@ -143,7 +143,7 @@ impl<F> Server<F> {
 
     /// The next client whose handshake, if it has one, is done. None when the server is closed.
     fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arrived>> {
-        loop {
+        for _ in 0..TURN {
             if let Some(arrived) = self.arrivals.next(cx.waker()) {
                 return Poll::Ready(Some(arrived));
             }
@@ -156,6 +156,8 @@ impl<F> Server<F> {
                 Err(err) => return Poll::Ready(Some(Err(err))),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Accepted>> {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use async_executor::Executor;
@@ -68,11 +68,35 @@ pub(crate) struct Arrivals {
     done: Arc<Done>,
 }
 
+/// What lets go of those that are not wanted any more, though nobody may run them at present.
+#[derive(Debug)]
+pub(crate) struct Dismissal {
+    executor: Weak<Executor<'static>>,
+    done: Weak<Done>,
+}
+
+impl Dismissal {
+    /// Those in their handshakes have been told; none of those that are done has a protocol yet.
+    pub(crate) fn dismiss(&self) {
+        if let Some(executor) = self.executor.upgrade() {
+            while executor.try_tick() {}
+        }
+        let done = self.done.upgrade().map(|done| std::mem::take(&mut done.lock().0));
+        drop(done);
+    }
+}
+
 /// A client that is ready for its protocol.
 pub(crate) type Arrived = io::Result<(Link, Place)>;
 
 #[derive(Default)]
-struct Done(Mutex<(VecDeque<Arrived>, Option<Waker>)>);
+pub(crate) struct Done(Mutex<(VecDeque<Arrived>, Option<Waker>)>);
+
+impl fmt::Debug for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Done").finish_non_exhaustive()
+    }
+}
 
 impl Done {
     fn lock(&self) -> MutexGuard<'_, (VecDeque<Arrived>, Option<Waker>)> {
@@ -106,6 +130,10 @@ impl Arrivals {
             }
         });
         task.detach();
+    }
+
+    pub(crate) fn dismissal(&self) -> Dismissal {
+        Dismissal { executor: Arc::downgrade(&self.executor), done: Arc::downgrade(&self.done) }
     }
 
     /// The next that is done; else `waker` is told when there is one.

@@ -2,13 +2,14 @@
 
 use std::any::Any;
 use std::io::{self, Write as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use event_listener::Event as Notify;
 use slab::Slab;
 use socket2::Socket;
 
+use super::arrivals::Dismissal;
 use super::listener::{ListenOptions, Listener, listen};
 use crate::actor::delivery::guarded;
 use crate::info::Addr;
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// The last client of a closed server has gone.
     gone: Notify,
+    /// Those that wait to be taken one by one.
+    arrivals: OnceLock<Dismissal>,
 }
 
 /// Something that is dropped before the sockets of a server are closed.
@@ -92,7 +95,7 @@ impl Shared {
             report: report.unwrap_or_else(|| Arc::new(|err| print(&err))),
             waker: None,
         };
-        Self { state: Mutex::new(state), gone: Notify::new() }
+        Self { state: Mutex::new(state), gone: Notify::new(), arrivals: OnceLock::new() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -178,6 +181,11 @@ impl Shared {
         }
         connected.iter().for_each(|transport| farewell.bid(transport));
         wakers.into_iter().for_each(Waker::wake);
+        self.arrivals.get().into_iter().for_each(Dismissal::dismiss);
+    }
+
+    pub(crate) fn set_arrivals(&self, dismissal: Dismissal) {
+        let _ = self.arrivals.set(dismissal);
     }
 
     pub(crate) fn set_report(&self, report: Report) {

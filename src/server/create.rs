@@ -167,6 +167,7 @@ impl<F> Future for CreatingServer<F> {
         let shared = ready!(this.bind.as_mut().poll(cx))?;
         let (factory, options) = this.start.take().expect("the future has resolved already");
         let arrivals = Arrivals::default();
+        shared.set_arrivals(arrivals.dismissal());
         Poll::Ready(Ok(Server { factory, options, shared, next: 0, arrivals, sockname: None }))
     }
 }

@@ -208,6 +208,22 @@ fn accept_by_hand_is_not_held_up_by_silent_clients() {
     });
 }
 
+/// Nobody polls `accept` any more, so its handshake does not go on.
+#[test]
+fn a_client_that_nobody_accepts_does_not_keep_a_server_from_its_end() {
+    guard(async {
+        let mut accepting = create_server(|| Recorder::new(&Log::default()), ANY).tls(server()).await.unwrap();
+        let (addr, handle) = (accepting.local_addr().unwrap(), accepting.handle());
+        let silent = std::net::TcpStream::connect(addr).unwrap();
+        while handle.connections() == 0 {
+            assert!(futures_lite::future::poll_once(accepting.accept()).await.is_none());
+        }
+        assert_eq!(handle.shutdown(Duration::from_millis(50)).await, 0);
+        assert_eq!(handle.connections(), 0);
+        drop(silent);
+    });
+}
+
 #[test]
 fn what_cannot_be_used_is_told() {
     guard(async {
