@@ -33,10 +33,16 @@ use clients::{Place, Shared};
 pub use create::{CreateServer, CreatingServer, create_server};
 pub use handle::{ServerHandle, Serving};
 pub use listen::Listen;
-use listener::Accepted;
 
 /// Clients accepted in one turn before others get one.
 const TURN: usize = 32;
+
+/// A client that was accepted just now, and counts.
+struct Newcomer {
+    socket: Socket,
+    peer: Option<Addr>,
+    place: Place,
+}
 
 /// A server: it accepts while one of its `serve_*` methods, or [`accept`](Self::accept), is polled, or in the background
 /// after [`spawn`](Self::spawn).
@@ -134,11 +140,10 @@ impl<F> Server<F> {
     }
 
     /// Begins with a client: from here on it counts.
-    fn open(&mut self, socket: Socket, peer: Option<Addr>) -> io::Result<(Opening, Place)> {
-        let place = self.shared.admit();
-        let mut link = self.options.link(socket, peer)?;
+    fn open(&mut self, newcomer: Newcomer) -> io::Result<(Opening, Place)> {
+        let mut link = self.options.link(newcomer.socket, newcomer.peer)?;
         link.info.share_sockname(&mut self.sockname);
-        Ok((self.options.open(link)?, place))
+        Ok((self.options.open(link)?, newcomer.place))
     }
 
     /// The next client whose handshake, if it has one, is done. None when the server is closed.
@@ -148,7 +153,7 @@ impl<F> Server<F> {
                 return Poll::Ready(Some(arrived));
             }
             let Some(accepted) = ready!(self.poll_accept(cx)) else { return Poll::Ready(None) };
-            match accepted.and_then(|(socket, peer)| self.open(socket, peer)) {
+            match accepted.and_then(|newcomer| self.open(newcomer)) {
                 Ok((Opening::Open(link), place)) => return Poll::Ready(Some(Ok((link, place)))),
                 Ok((Opening::Handshake(handshake), place)) => {
                     self.arrivals.spawn(Arrival::new(handshake, &place), place)
@@ -160,7 +165,7 @@ impl<F> Server<F> {
         Poll::Pending
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Accepted>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Newcomer>>> {
         let mut state = self.shared.lock();
         let count = state.listeners.len();
         if count == 0 {
@@ -173,7 +178,11 @@ impl<F> Server<F> {
             match state.listeners[index].poll_accept(cx) {
                 Poll::Ready(Some(accepted)) => {
                     self.next = index + 1;
-                    return Poll::Ready(Some(accepted));
+                    let newcomer = accepted.map(|(socket, peer)| {
+                        let place = self.shared.admit(&mut state);
+                        Newcomer { socket, peer, place }
+                    });
+                    return Poll::Ready(Some(newcomer));
                 }
                 Poll::Ready(None) => comes_back = true,
                 Poll::Pending => {}
@@ -310,7 +319,7 @@ where
     async fn next_client(&mut self) -> Option<Client<P>> {
         loop {
             let accepted = poll_fn(|cx| self.poll_accept(cx)).await?;
-            match accepted.and_then(|(socket, addr)| self.welcome(socket, addr)) {
+            match accepted.and_then(|newcomer| self.welcome(newcomer)) {
                 Ok(client) => return Some(client),
                 Err(err) => self.shared.report(err),
             }
@@ -329,8 +338,8 @@ where
     }
 
     /// Makes the connection of a client.
-    fn welcome(&mut self, socket: Socket, peer: Option<Addr>) -> io::Result<Client<P>> {
-        let (opening, place) = self.open(socket, peer)?;
+    fn welcome(&mut self, newcomer: Newcomer) -> io::Result<Client<P>> {
+        let (opening, place) = self.open(newcomer)?;
         let stage = match opening {
             Opening::Open(link) => Stage::Connected(self.connect(link, &place)?),
             Opening::Handshake(handshake) => {

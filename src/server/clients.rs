@@ -199,9 +199,10 @@ impl Shared {
         let _ = guarded(|| report(err));
     }
 
-    /// Counts a client from now on.
-    pub(crate) fn admit(self: &Arc<Self>) -> Place {
-        let key = self.lock().clients.insert(Client::Coming(None));
+    /// Counts a client from now on. That is under the lock under which it was accepted: whoever closes the server sees
+    /// either that it listens or its last client.
+    pub(crate) fn admit(self: &Arc<Self>, state: &mut State) -> Place {
+        let key = state.clients.insert(Client::Coming(None));
         Place { shared: self.clone(), key }
     }
 }
