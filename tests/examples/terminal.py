@@ -19,6 +19,9 @@ signal.alarm(50)
 
 pid, terminal = pty.fork()
 if pid == 0:
+    # Whoever has started the tests may ignore what a terminal is used to send.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     os.execv(sys.argv[2], sys.argv[2:])
 
 shown = b""
