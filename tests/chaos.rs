@@ -174,12 +174,13 @@ fn refuse_epoll(operation: &str) {
     if !works(&refuse("0"), &["true"]) {
         return skip("seccomp filters cannot be set here");
     }
-    // A small storm need not come to the point with each of them.
     let refused = BACKENDS.map(|backend| {
         let storm = Storm::new(SMALL).args(&["--may-lose", "0.9"]).server(&["--backend", backend]);
         !storm.under(&refuse("20")).run().contains(", 0 lost;")
     });
-    assert!(refused.contains(&true), "no connection was refused: nothing was tested");
+    // A small storm need not come to the point on the others.
+    let [on_a_driver, ..] = refused;
+    assert!(on_a_driver, "no connection was refused: nothing was tested");
 }
 
 /// A small storm in which a system call fails again and again, on each backend; the trace of the last one.
