@@ -69,7 +69,6 @@ pub(crate) struct Arrivals {
 }
 
 /// What lets go of those that are not wanted any more, though nobody may run them at present.
-#[derive(Debug)]
 pub(crate) struct Dismissal {
     executor: Weak<Executor<'static>>,
     done: Weak<Done>,
@@ -91,12 +90,6 @@ pub(crate) type Arrived = io::Result<(Link, Place)>;
 
 #[derive(Default)]
 pub(crate) struct Done(Mutex<(VecDeque<Arrived>, Option<Waker>)>);
-
-impl fmt::Debug for Done {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Done").finish_non_exhaustive()
-    }
-}
 
 impl Done {
     fn lock(&self) -> MutexGuard<'_, (VecDeque<Arrived>, Option<Waker>)> {

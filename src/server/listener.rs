@@ -109,7 +109,6 @@ pub(crate) fn listen(socket: &Socket, backlog: i32) -> io::Result<()> {
 }
 
 impl Listener {
-    /// Begins to listen.
     /// For a socket that is [listening](listen).
     pub(crate) fn new(socket: Socket) -> Self {
         let addr = socket.local_addr().ok().as_ref().and_then(Addr::from_sock_addr);

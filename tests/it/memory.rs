@@ -688,3 +688,19 @@ fn a_conversation_has_half_closes() {
 fn a_conversation_in_which_both_wait_panics() {
     converse(half_close(false), half_close(false));
 }
+
+#[test]
+fn feeding_nothing_is_neither_a_piece_nor_an_end() {
+    let log = Log::default();
+    let (mut connection, peer) = connect(Recorder::new(&log));
+    let theirs = Log::default();
+    let buffered = Buffered(BufferedRecorder::new(Recorder::new(&theirs), 8));
+    let (mut other, their_peer) = Memory::new(buffered).connect();
+    for peer in [&peer, &their_peer] {
+        peer.feed("");
+        peer.feed("text");
+    }
+    assert!(poll(&mut connection).is_pending() && poll(&mut other).is_pending());
+    assert_eq!(log.calls(), [Call::Made, Call::Data(b"text".to_vec())]);
+    assert_eq!(theirs.data(), b"text");
+}

@@ -316,20 +316,24 @@ fn a_server_outlives_the_panics_of_its_clients() {
     }
 }
 
-#[test]
-fn a_panicking_factory_costs_one_client_and_is_reported() {
-    let (tell, told) = async_channel::unbounded();
+/// A factory that panics for the first client only.
+fn panics_first() -> impl FnMut() -> Recorder + Send + 'static {
     let mut turn = 0;
-    let factory = move || {
+    move || {
         turn += 1;
         if turn == 1 {
             resume_unwind(Box::new(PAYLOAD));
         }
         Recorder::echo(&Log::default())
-    };
+    }
+}
+
+#[test]
+fn a_panicking_factory_costs_one_client_and_is_reported() {
+    let (tell, told) = async_channel::unbounded();
     guard(async {
         let report = move |err: io::Error| drop(tell.try_send(err.to_string()));
-        let server = create_server(factory, ANY).on_error(report).await.unwrap();
+        let server = create_server(panics_first(), ANY).on_error(report).await.unwrap();
         let addr = server.local_addr().unwrap();
         let (handle, serving) = server.spawn();
         let first = client(addr);
@@ -343,17 +347,9 @@ fn a_panicking_factory_costs_one_client_and_is_reported() {
 
 #[test]
 fn a_report_that_panics_does_not_end_the_server() {
-    let mut turn = 0;
-    let factory = move || {
-        turn += 1;
-        if turn == 1 {
-            resume_unwind(Box::new(PAYLOAD));
-        }
-        Recorder::echo(&Log::default())
-    };
     guard(async {
         let report = |_: io::Error| resume_unwind(Box::new(PAYLOAD));
-        let server = create_server(factory, ANY).on_error(report).await.unwrap();
+        let server = create_server(panics_first(), ANY).on_error(report).await.unwrap();
         let addr = server.local_addr().unwrap();
         let (handle, serving) = server.spawn();
         assert_eq!(read_all(client(addr)), b"");

@@ -51,7 +51,7 @@ impl TlsEndpoint {
             Poll::Ready(Err(err)) => self.failure = self.failure.take().or(Some(err)),
             Poll::Ready(Ok(Recv::Eof)) if !self.is_over() => self.failure = Some(cut()),
             // Nobody is woken for plaintext that has found no room.
-            Poll::Ready(Ok(_)) if self.shared.lock().session.has_plain() => {
+            Poll::Ready(Ok(Recv::Awaited)) if self.shared.lock().session.has_plain() => {
                 return Poll::Ready(Ok((sink.filled(), Recv::More)));
             }
             Poll::Ready(Ok(recv)) if !self.is_over() => return Poll::Ready(Ok((sink.filled(), recv))),

@@ -1,6 +1,6 @@
 //! More plaintext than there is room for at once.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -77,6 +77,6 @@ fn plaintext_that_finds_no_room_comes_by_itself() {
         log.until(|log| log.data().len() == 16 * RECORD + 15_000).await;
         transport.abort();
         running.await;
-        let _ = far.read(&mut [0]);
+        drop(far);
     });
 }
