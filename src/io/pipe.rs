@@ -1,13 +1,13 @@
 //! Pipes, terminals and other descriptors that are read or written, not sent to.
 
 use std::io::{self, IoSlice, IsTerminal};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketType};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::Socket;
 
 use super::async_io::{Binding, Stream};
@@ -21,10 +21,11 @@ use crate::info::{ExtraInfo, PipeKind};
 pub(crate) struct Pipe {
     fd: OwnedFd,
     /// Somebody else may go on with the same open file, the parent shell with its terminal.
-    _restore: Option<Arc<Restore>>,
+    _restore: Option<Restore>,
     /// Each call says itself that it must not wait: the mode of a socket is left alone.
     is_socket: bool,
-    /// Terminals give one line at a time, and some sockets one packet.
+    /// Whether a read may come short although more is there. Terminals give one line at a time, some sockets one packet,
+    /// and so does a pipe into which somebody writes with `O_DIRECT`, which cannot be seen at this end.
     in_pieces: bool,
 }
 
@@ -40,14 +41,8 @@ impl Pipe {
     pub(crate) fn adopt(fd: OwnedFd, end: End) -> io::Result<Self> {
         check(&fd, end)?;
         let flags = rustix::fs::fcntl_getfl(&fd)?;
-        let file_type = file_type(&fd);
-        let is_socket = file_type == FileType::Socket;
-        let in_pieces = match file_type {
-            FileType::Socket => rustix::net::sockopt::socket_type(&fd)? != SocketType::STREAM,
-            FileType::CharacterDevice => true,
-            _ => false,
-        };
-        let new = |fd, _restore| Self { fd, _restore, is_socket, in_pieces };
+        let is_socket = file_type(&fd) == FileType::Socket;
+        let new = |fd, _restore| Self { fd, _restore, is_socket, in_pieces: true };
         if is_socket {
             return Ok(new(fd, None));
         }
@@ -56,7 +51,7 @@ impl Pipe {
                 return Ok(new(fd, None));
             }
         }
-        let restore = Restore::at_the_end(&fd, flags)?;
+        let restore = Restore::at_the_end(&fd)?;
         Ok(new(fd, restore))
     }
 
@@ -98,41 +93,60 @@ fn file_type(fd: &OwnedFd) -> FileType {
     rustix::fs::fstat(fd).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
 }
 
-/// The modes that were changed and are still to be put back.
-static CHANGED: Mutex<Vec<(Inode, Weak<Restore>)>> = Mutex::new(Vec::new());
+/// The open files whose mode was changed and is still to be put back.
+static CHANGED: Mutex<Vec<Changed>> = Mutex::new(Vec::new());
 
-/// Device and inode.
-type Inode = (u64, u64);
-
-/// Puts the mode of an open file back when the last transport on it is gone: a terminal may be read and written.
 #[derive(Debug)]
-struct Restore {
+struct Changed {
+    /// Device and inode.
+    file: (u64, u64),
     fd: OwnedFd,
     flags: OFlags,
+    /// A terminal may be read and written.
+    transports: usize,
 }
+
+fn changed() -> MutexGuard<'static, Vec<Changed>> {
+    CHANGED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts the mode of an open file back when the last transport on it is gone. It is the number of the descriptor that is
+/// kept for that.
+#[derive(Debug)]
+struct Restore(RawFd);
 
 impl Restore {
     /// Makes an open file non-blocking. None if it is by somebody else's will.
-    fn at_the_end(fd: &OwnedFd, flags: OFlags) -> io::Result<Option<Arc<Self>>> {
+    fn at_the_end(fd: &OwnedFd) -> io::Result<Option<Self>> {
         let stat = rustix::fs::fstat(fd)?;
-        let key = (stat.st_dev as u64, stat.st_ino as u64);
-        let mut changed = CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.retain(|(_, restore)| restore.strong_count() > 0);
+        let file = (stat.st_dev as u64, stat.st_ino as u64);
+        let mut changed = changed();
+        let flags = rustix::fs::fcntl_getfl(fd)?;
         if flags.contains(OFlags::NONBLOCK) {
-            let known = changed.iter().find(|(known, _)| *known == key);
-            return Ok(known.and_then(|(_, restore)| restore.upgrade()));
+            let known = changed.iter_mut().find(|known| known.file == file);
+            return Ok(known.map(|known| {
+                known.transports += 1;
+                Self(known.fd.as_raw_fd())
+            }));
         }
+        let kept = fd.try_clone()?;
         rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
-        let restore = Arc::new(Self { fd: fd.try_clone()?, flags });
-        changed.push((key, Arc::downgrade(&restore)));
-        Ok(Some(restore))
+        let this = Self(kept.as_raw_fd());
+        changed.push(Changed { file, fd: kept, flags, transports: 1 });
+        Ok(Some(this))
     }
 }
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        // The descriptor is going away: there is nobody to tell.
-        let _ = rustix::fs::fcntl_setfl(&self.fd, self.flags);
+        let mut changed = changed();
+        let Some(index) = changed.iter().position(|changed| changed.fd.as_raw_fd() == self.0) else { return };
+        changed[index].transports -= 1;
+        if changed[index].transports == 0 {
+            let Changed { fd, flags, .. } = changed.swap_remove(index);
+            // The descriptor is going away: there is nobody to tell.
+            let _ = rustix::fs::fcntl_setfl(&fd, flags);
+        }
     }
 }
 
@@ -157,9 +171,8 @@ fn check(fd: &OwnedFd, end: End) -> io::Result<()> {
 /// An open file of our own on the same pipe or terminal, so that the mode of the shared one need not change.
 #[cfg(target_os = "linux")]
 fn reopen(fd: &OwnedFd, flags: OFlags) -> Option<OwnedFd> {
-    use std::os::fd::AsRawFd;
-
-    if !can_reopen(fd)? {
+    // A pipe of packets cannot be opened as one.
+    if flags.contains(OFlags::DIRECT) || !can_reopen(fd)? {
         return None;
     }
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
@@ -189,8 +202,6 @@ fn can_reopen(fd: &OwnedFd) -> Option<bool> {
 
 #[cfg(target_os = "linux")]
 fn is_nameless(fd: &OwnedFd) -> bool {
-    use std::os::fd::AsRawFd;
-
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     rustix::fs::readlink(path, Vec::new()).is_ok_and(|target| target.as_bytes().starts_with(b"pipe:"))
 }

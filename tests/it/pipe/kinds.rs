@@ -134,6 +134,44 @@ fn packets_that_wait_are_all_read() {
     });
 }
 
+#[cfg(target_os = "linux")]
+fn packet_pipe() -> (OwnedFd, OwnedFd) {
+    use rustix::pipe::{PipeFlags, pipe_with};
+    pipe_with(PipeFlags::CLOEXEC | PipeFlags::DIRECT).expect("a pipe of packets")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn packets_that_wait_in_a_pipe_are_all_read() {
+    let (read, write) = packet_pipe();
+    run(async move || {
+        let reader = connect_read_pipe(Reader::new(), read).await.unwrap();
+        let log = reader.protocol().log();
+        for packet in [b"one", b"two"] {
+            assert_eq!(rustix::io::write(&write, packet).unwrap(), 3);
+        }
+        let (_, running) = reader.spawn();
+        until(|| log.received() == b"onetwo").await;
+        drop(write);
+        running.await;
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn packets_that_are_written_stay_packets() {
+    let (read, write) = packet_pipe();
+    run(async move || {
+        let mut writer = connect_write_pipe(Writer::new(), write).await.unwrap();
+        writer.transport().write("one");
+        writer.transport().write("two");
+        writer.run_until(settle()).await;
+        let mut packet = [0; 10];
+        assert_eq!(rustix::io::read(&read, &mut packet).unwrap(), 3);
+        assert_eq!(&packet[..3], b"one");
+    });
+}
+
 #[test]
 fn a_fifo_is_read_to_the_end_of_its_last_writer() {
     run(async || {
