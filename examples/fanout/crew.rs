@@ -151,7 +151,7 @@ impl Crew {
         }
         loop {
             Timer::after(PERIOD).await;
-            self.report.progress(&self.progress());
+            self.report.progress(&self.progress()).await;
         }
     }
 

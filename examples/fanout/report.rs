@@ -114,8 +114,10 @@ impl Report {
         }
     }
 
-    pub(crate) fn progress(&self, text: &str) {
+    /// Comes back when it is shown: on a terminal that was stopped there is nothing newer to be shown either.
+    pub(crate) async fn progress(&self, text: &str) {
         self.say(format!("{CLEAR}{text}"));
+        let _ = self.words.flush().await;
     }
 
     /// What has come of so many commands; an error if not all of it could be shown.
