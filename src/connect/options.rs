@@ -160,7 +160,8 @@ macro_rules! bound_options {
         /// `connection_lost` gets [`QuotaExceeded`](std::io::ErrorKind::QuotaExceeded). No limit by default.
         ///
         /// It is for protocols that do not heed `pause_writing`, and should be well above the high mark of
-        /// `write_limits` and what one callback writes: an echo is given up to 256 KiB at once. What the system takes at once never counts, nor does a file that is sent.
+        /// `write_limits` and what one callback writes: an echo is given up to 256 KiB at once. What the system takes at
+        /// once never counts, nor does a file that is sent.
         pub const fn max_write_buffer(mut self, bytes: usize) -> Self {
             self.$options.bounds.write_buffer = Some(bytes);
             self
