@@ -50,6 +50,13 @@ pub(crate) enum Recv {
     Eof,
 }
 
+/// Whether bytes have moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) received: bool,
+    pub(crate) sent: bool,
+}
+
 /// The actor's half: receiving, and waiting until sending is worth another try.
 ///
 /// Every `poll_*` method that is pending has registered the waker of `cx`, and no other call may undo that: where one
@@ -81,6 +88,11 @@ pub(crate) trait Endpoint: Debug + Send {
 
     /// Receiving is worth a try until it finds nothing, whatever was reported so far.
     fn look_again(&mut self) {}
+
+    /// What has moved since this was asked last without being seen from above: pieces of what is told as a whole.
+    fn take_progress(&mut self) -> Progress {
+        Progress::default()
+    }
 
     /// A hint that received bytes are wanted or not.
     fn set_reading(&mut self, on: bool);

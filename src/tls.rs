@@ -49,6 +49,7 @@ const SHUTDOWN: Duration = Duration::from_secs(30);
 /// - After [`close`](crate::Transport::close) what is buffered is sent, then *close_notify*, and that of the peer is
 ///   waited for; what is written after it is dropped.
 /// - The write buffer counts plaintext until its ciphertext was taken by the system.
+/// - The time limits of the builders count bytes of ciphertext: a record that takes long is neither silence nor a stall.
 /// - Handles never send themselves: the connection must be polled.
 ///
 /// # Examples
@@ -110,8 +111,10 @@ impl Tls {
         Self::new(server_name.into_server_name().map(|name| Side::Client(connector, name)))
     }
 
-    /// The server's side. `config` is a [`ServerConfig`], an [`Arc`] of one, or a [`TlsAcceptor`] of futures-rustls. Early
-    /// data are not delivered: leave `max_early_data_size` at 0, as it is by default.
+    /// The server's side. `config` is a [`ServerConfig`], an [`Arc`] of one, or a [`TlsAcceptor`] of futures-rustls.
+    ///
+    /// What a client sends as early data, if `max_early_data_size` of the configuration lets it, is delivered after
+    /// `connection_made` like the rest: it has waited for the end of the handshake, so nobody can have replayed it.
     #[doc(alias = "ssl")]
     #[must_use]
     pub fn server(config: impl IntoTlsAcceptor) -> Self {

@@ -170,7 +170,7 @@ impl DatagramActor {
         if self.mailbox.is_blocked() {
             match self.source.as_mut().map(|source| source.poll_send_ready(cx)) {
                 Some(Poll::Ready(Ok(()))) => self.mailbox.unblock(),
-                Some(Poll::Ready(Err(exc))) => self.mailbox.abort(Some(exc)),
+                Some(Poll::Ready(Err(exc))) => self.mailbox.break_off(exc),
                 Some(Poll::Pending) | None => {}
             }
         }
@@ -193,7 +193,7 @@ impl DatagramActor {
         let turn = poll_read(cx, source, &mut delivery);
         *view = delivery.view;
         turn.unwrap_or_else(|exc| {
-            self.mailbox.abort(Some(exc));
+            self.mailbox.break_off(exc);
             Turn::Rest
         })
     }

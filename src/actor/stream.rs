@@ -110,9 +110,11 @@ impl StreamActor {
                     self.lose(receive);
                     return Poll::Ready(());
                 }
-                // If this thread had no time, the peer is not to blame: what has come may not have been reported yet.
+                // If this thread had no time, the peer is not to blame: what has come, or was taken, may not have been
+                // reported yet.
                 has_looked = true;
                 self.look_again();
+                self.mailbox.try_again();
                 continue;
             }
             if turn == Turn::Spent {
@@ -182,14 +184,14 @@ impl StreamActor {
         if self.mailbox.is_blocked() {
             match self.endpoint.as_mut().map(|endpoint| endpoint.poll_send_ready(cx)) {
                 Some(Poll::Ready(Ok(()))) => self.unblock(),
-                Some(Poll::Ready(Err(exc))) => self.mailbox.abort(Some(exc)),
+                Some(Poll::Ready(Err(exc))) => self.mailbox.break_off(exc),
                 Some(Poll::Pending) | None => {}
             }
         }
         self.settle(cx, receive);
         let flushed = self.endpoint.as_mut().map(|endpoint| endpoint.poll_flush(cx));
         if let Some(Poll::Ready(Err(exc))) = flushed {
-            self.mailbox.abort(Some(exc));
+            self.mailbox.break_off(exc);
         }
     }
 
@@ -231,7 +233,7 @@ impl StreamActor {
             self.times.iter_mut().for_each(|times| times.received());
         }
         turn.unwrap_or_else(|exc| {
-            self.mailbox.abort(Some(exc));
+            self.mailbox.break_off(exc);
             view.is_quiet = false;
             Turn::Rest
         })
@@ -266,7 +268,15 @@ impl StreamActor {
 
     /// The time limit that has passed, if one has.
     fn overdue(&mut self, cx: &mut Context<'_>) -> Option<Limit> {
-        self.times.as_mut()?.passed(|| self.mailbox.send_times(), cx)
+        let times = self.times.as_mut()?;
+        let progress = self.endpoint.as_mut().map(|endpoint| endpoint.take_progress()).unwrap_or_default();
+        if progress.received {
+            times.received();
+        }
+        if progress.sent {
+            self.mailbox.note_progress();
+        }
+        times.passed(|| self.mailbox.send_times(), cx)
     }
 
     fn lose(&mut self, receive: &mut dyn Receive) {

@@ -116,9 +116,19 @@ impl WriteSide {
         if sent > 0 {
             stats::sent(sent);
         }
+        self.note_times(sent > 0);
+    }
+
+    #[inline]
+    fn note_times(&mut self, sent: bool) {
         if let Some(times) = self.bounded.as_mut().and_then(|bounded| bounded.times.as_mut()) {
-            times.note(sent > 0, !self.outbox.is_empty());
+            times.note(sent, !self.outbox.is_empty());
         }
+    }
+
+    /// Something that does not count as sent yet was sent in part.
+    pub(crate) fn note_progress(&mut self) {
+        self.note_times(true);
     }
 
     pub(crate) const fn kind(&self) -> Kind {

@@ -8,7 +8,7 @@ use socket2::Socket;
 
 use super::clock::Clock;
 use super::scratch::{SIZE, Scratch};
-use super::{Endpoint, Flow, Outlet, Recv};
+use super::{Endpoint, Flow, Outlet, Progress, Recv};
 use crate::tls::{Side, Tls, TlsInfo};
 
 mod handshake;
@@ -170,6 +170,11 @@ impl Endpoint for TlsEndpoint {
 
     fn look_again(&mut self) {
         self.inner.look_again();
+    }
+
+    fn take_progress(&mut self) -> Progress {
+        let (below, here) = (self.inner.take_progress(), self.shared.lock().session.take_progress());
+        Progress { received: below.received || here.received, sent: below.sent || here.sent }
     }
 
     fn set_reading(&mut self, on: bool) {

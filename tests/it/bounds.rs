@@ -1,7 +1,9 @@
 //! Limits of a connection: bytes that wait, and times without progress.
 
 use std::io::{ErrorKind, Write};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use smol_transports::testing::{Clock, Memory, Peer, poll};
 use smol_transports::{
@@ -273,6 +275,40 @@ fn a_client_that_does_not_take_a_file_is_left() {
             assert_eq!(log.end(), Some(ErrorKind::TimedOut), "{index}");
             assert_eq!(sending.await.unwrap_err().kind(), ErrorKind::TimedOut, "{index}");
         }
+    });
+}
+
+/// A callback that takes long is not the fault of a peer that has read all in that time.
+#[test]
+fn who_takes_all_while_a_callback_blocks_is_not_left() {
+    guard(async {
+        let log = Log::default();
+        let (near, mut far) = tcp_pair();
+        let ((fill, filled), (empty, emptied)) = (mpsc::channel(), mpsc::channel());
+        let recorder = Recorder::new(&log).on_data(move |transport, _| {
+            let mut written = 0;
+            let mut more = true;
+            while more {
+                more = transport.write([0; 65536]) == Written::Queued;
+                written += 65536;
+            }
+            let start = Instant::now();
+            fill.send(written - transport.write_buffer_size()).unwrap();
+            emptied.recv().unwrap();
+            thread::sleep((2 * SHORT).saturating_sub(start.elapsed()));
+            transport.close();
+        });
+        let connection = connect_socket(recorder, near).write_timeout(SHORT).await.unwrap();
+        let (_, running) = connection.spawn();
+        let reading = blocking(move || {
+            far.write_all(b"go").unwrap();
+            read_exact(&far, filled.recv().unwrap());
+            empty.send(()).unwrap();
+            read_all(far)
+        });
+        reading.await;
+        running.await;
+        assert_eq!(log.end(), None);
     });
 }
 

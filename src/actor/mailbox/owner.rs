@@ -150,6 +150,23 @@ impl<W: SendSide> Mailbox<W> {
         self.lock().write.unblock();
     }
 
+    /// Sending is worth a try, whatever was reported; not while an upgrade waits for its handshake.
+    pub(crate) fn try_again(&self) {
+        let mut inner = self.lock();
+        if !inner.write.is_upgrading() {
+            inner.write.unblock();
+        }
+    }
+
+    /// The endpoint has failed: that is the cause of the end, so nothing that could fail as well is tried before.
+    pub(crate) fn break_off(&self, exc: io::Error) {
+        let cause = Cause::new(exc);
+        self.post(|inner| {
+            inner.end(Some(cause.clone()));
+            inner.dirty |= mem::take(&mut inner.goodbye);
+        });
+    }
+
     /// The protocol whose turn it is, if there is a new one.
     #[inline]
     pub(crate) fn take_protocol(&self) -> Option<Parcel> {
@@ -275,6 +292,20 @@ mod tests {
         while !mailbox.park(&mut view) {}
         let inner = mailbox.lock();
         assert_eq!(inner.buffered.bytes(), inner.write.size());
+    }
+
+    #[test]
+    fn the_error_of_the_endpoint_is_not_replaced_by_that_of_a_last_send() {
+        let ((_endpoint, outlet), pipe) = memory::halves();
+        let write = WriteSide::new(Kind::default(), WriteLimits::default(), outlet);
+        let mailbox = Mailbox::new(write, ExtraInfo::default());
+        assert!(mailbox.admit(Input::ConnectionMade));
+        let _polling = mailbox.polling();
+        mailbox.write(Chunk::Borrowed(b"gathered"));
+        pipe.fail_sending(io::ErrorKind::BrokenPipe.into());
+        mailbox.break_off(io::ErrorKind::ConnectionReset.into());
+        let cause = mailbox.lose().flatten();
+        assert_eq!(cause.map(|exc| exc.kind()), Some(io::ErrorKind::ConnectionReset));
     }
 
     #[derive(Default)]

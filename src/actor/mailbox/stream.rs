@@ -122,6 +122,11 @@ impl Mailbox {
         self.lock().write.times()
     }
 
+    /// Something that was sent is on its way, though it does not count as sent yet.
+    pub(crate) fn note_progress(&self) {
+        self.lock().write.note_progress();
+    }
+
     /// A time limit has passed: that is the cause of the end, unless there is one already.
     pub(crate) fn give_up(&self, exc: impl Fn() -> io::Error) {
         self.abort(Some(exc()));

@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_rustls::rustls::{Connection, ProtocolVersion};
 use futures_rustls::{Accept, Connect};
 
 use crate::actor::delivery::{guarded, panic_text};
-use crate::io::Outlet;
 use crate::io::errors::unless_blocked;
+use crate::io::{Outlet, Progress};
 use crate::tls::{Side, TlsInfo};
 
 pub(crate) struct Session {
@@ -24,6 +25,8 @@ pub(crate) struct Session {
     plain: BytesMut,
     /// The peer has sent close_notify.
     finished: bool,
+    /// Of ciphertext.
+    progress: Progress,
 }
 
 enum Stage {
@@ -81,7 +84,8 @@ impl Session {
             Side::Server(acceptor) => Handshake::Server(acceptor.accept(wire.clone())),
         };
         let stage = Stage::Handshake(Box::new(handshake), wire);
-        Self { stage, out: BytesMut::new(), plain: BytesMut::new(), finished: false }
+        let (out, plain) = (BytesMut::new(), BytesMut::new());
+        Self { stage, out, plain, finished: false, progress: Progress::default() }
     }
 
     /// Whether the handshake is still going on, or has failed.
@@ -110,6 +114,11 @@ impl Session {
         }
     }
 
+    /// What has moved since this was asked last.
+    pub(crate) fn take_progress(&mut self) -> Progress {
+        mem::take(&mut self.progress)
+    }
+
     /// Moves the handshake on with the ciphertext that it was fed.
     ///
     /// # Errors
@@ -126,6 +135,7 @@ impl Session {
         self.stage = Stage::Failed;
         if let Poll::Ready(connection) = outcome {
             let mut connection = Box::new(connection?);
+            take_early_data(&mut connection, &mut self.plain)?;
             // The first data may have come with the last message of the handshake.
             let finished = process(&mut connection, &mut Sink::new(&mut []), &mut self.plain);
             self.stage = Stage::Open(connection);
@@ -140,6 +150,7 @@ impl Session {
     ///
     /// `InvalidData` with the error of rustls. What came before it is in `sink`.
     pub(crate) fn feed(&mut self, mut data: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
+        self.progress.received |= !data.is_empty();
         if let Stage::Handshake(_, wire) = &self.stage {
             wire.lock().input.extend_from_slice(data);
             return self.shake();
@@ -173,6 +184,7 @@ impl Session {
     pub(crate) fn push(&mut self, outlet: &dyn Outlet) -> io::Result<bool> {
         while !self.out.is_empty() {
             let Some(count) = unless_blocked(outlet.try_send(&[IoSlice::new(&self.out)]))? else { return Ok(false) };
+            self.progress.sent = true;
             self.out.advance(count);
         }
         self.out = BytesMut::new();
@@ -181,6 +193,7 @@ impl Session {
             if unless_blocked(connection.write_tls(&mut Sending(outlet)))?.is_none() {
                 return Ok(false);
             }
+            self.progress.sent = true;
         }
         Ok(true)
     }
@@ -200,6 +213,14 @@ impl Session {
             _ => false,
         }
     }
+}
+
+/// Moves what a client has sent ahead of the handshake (0-RTT). The handshake is done by now, so that nobody can have sent
+/// it a second time (RFC 8470, section 3).
+fn take_early_data(connection: &mut Connection, plain: &mut BytesMut) -> io::Result<()> {
+    let Connection::Server(server) = connection else { return Ok(()) };
+    let Some(mut early) = server.early_data() else { return Ok(()) };
+    io::copy(&mut early, &mut plain.writer()).map(drop)
 }
 
 /// Decrypts what was read, and moves it out of rustls so that it takes more; whether the peer has finished.

@@ -1,11 +1,13 @@
 //! TLS from the start, this crate on both sides.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_rustls::rustls::{self, ProtocolVersion};
+use futures_rustls::rustls::version::TLS13;
+use futures_rustls::rustls::{self, ClientConnection, ProtocolVersion, StreamOwned};
 use futures_rustls::{TlsAcceptor, TlsConnector};
 use smol_transports::{
     Buffered, Tls, connect_accepted_socket, connect_socket, connect_stream, create_connection, create_server,
@@ -14,7 +16,7 @@ use smol_transports::{
 use socket2::Socket;
 
 use super::common::{BOTH, CERTIFICATES, Identity, client, serve, serve_echo, server};
-use crate::common::{ANY, assert_same, guard, pattern, tcp_pair, unix_pair};
+use crate::common::{self, ANY, assert_same, blocking, guard, pattern, read_exact, tcp_pair, unix_pair};
 use crate::recorder::{BufferedRecorder, Call, Log, Recorder};
 
 /// A client that sends `data`, and closes when it has got as much.
@@ -198,7 +200,7 @@ fn accept_by_hand_is_not_held_up_by_silent_clients() {
         let known = log.clone();
         let mut accepting = create_server(move || Recorder::echo(&known), ANY).tls(server()).await.unwrap();
         let addr = accepting.local_addr().unwrap();
-        let silent: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
+        let silent: Vec<_> = (0..20).map(|_| TcpStream::connect(addr).unwrap()).collect();
         let near = Log::default();
         let connecting = create_connection(asking(&near, b"hello".to_vec()), addr).tls(client());
         let (accepted, connected) = futures_lite::future::zip(accepting.accept(), connecting.into_future()).await;
@@ -214,7 +216,7 @@ fn a_client_that_nobody_accepts_does_not_keep_a_server_from_its_end() {
     guard(async {
         let mut accepting = create_server(|| Recorder::new(&Log::default()), ANY).tls(server()).await.unwrap();
         let (addr, handle) = (accepting.local_addr().unwrap(), accepting.handle());
-        let silent = std::net::TcpStream::connect(addr).unwrap();
+        let silent = TcpStream::connect(addr).unwrap();
         while handle.connections() == 0 {
             assert!(futures_lite::future::poll_once(accepting.accept()).await.is_none());
         }
@@ -269,4 +271,40 @@ fn files_that_cannot_be_used_are_named() {
     let failed = Tls::client_with_roots_file(key, "localhost").unwrap_err();
     assert_eq!(failed.to_string(), format!("{}: there is no certificate in it", key.display()));
     assert!(Tls::client_with_roots_file(certificate, "localhost").is_ok());
+}
+
+#[test]
+fn what_a_client_sends_ahead_of_the_handshake_is_delivered() {
+    guard(async {
+        let mut config = CERTIFICATES.server_config(&[&TLS13]);
+        config.max_early_data_size = 1000;
+        let served = serve_echo(Tls::server(config)).await;
+        let mut config = CERTIFICATES.client_config(&[&TLS13]);
+        config.enable_early_data = true;
+        let (config, addr) = (Arc::new(config), served.addr);
+        let talk = blocking(move || {
+            let open = || {
+                let name = "localhost".try_into().unwrap();
+                StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), common::client(addr))
+            };
+            // With the answer comes what the session is resumed with.
+            let mut first = open();
+            assert_eq!(ping(&mut first, b"first"), b"first");
+            let mut second = open();
+            second.conn.early_data().unwrap().write_all(b"ahead").unwrap();
+            assert_eq!(ping(&mut second, b" of it"), b"ahead of it");
+            second.conn.is_early_data_accepted()
+        });
+        assert!(talk.await);
+    });
+}
+
+/// Sends a message, and reads the answer up to its end.
+fn ping(stream: &mut StreamOwned<ClientConnection, TcpStream>, message: &[u8]) -> Vec<u8> {
+    stream.write_all(message).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(message) {
+        answer.extend(read_exact(&mut *stream, 1));
+    }
+    answer
 }

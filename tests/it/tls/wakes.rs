@@ -1,5 +1,6 @@
 //! TLS over a system that takes and gives little at a time: whoever is to go on is woken, and nobody else is polled.
 
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +34,11 @@ struct Side {
 
 impl Side {
     fn new(recorder: Recorder, tls: Tls) -> Self {
-        let side = Self::plain(Memory::new(recorder));
+        Self::upgraded(Memory::new(recorder), tls)
+    }
+
+    fn upgraded(memory: Memory<Recorder>, tls: Tls) -> Self {
+        let side = Self::plain(memory);
         side.connection.transport().start_tls(tls);
         side
     }
@@ -144,4 +149,53 @@ fn an_upgrade_that_is_made_leaves_nothing_that_waits_to_be_sent() {
     clock.advance(2 * LIMIT);
     settle(&mut sides);
     assert!(!sides[0].done, "{:?}", log.end());
+}
+
+/// Bytes of a record that is not complete are bytes.
+#[test]
+fn a_record_that_takes_long_is_no_silence() {
+    const LIMIT: Duration = Duration::from_secs(10);
+    for limit in [Memory::read_timeout, Memory::idle_timeout] {
+        let (log, theirs, clock) = (Log::default(), Log::default(), Clock::new());
+        let near = limit(Memory::new(Recorder::new(&log)).clock(&clock), LIMIT);
+        let mut sides = [Side::upgraded(near, client()), Side::new(Recorder::new(&theirs), server())];
+        settle(&mut sides);
+        let data = pattern(10_000, 1);
+        sides[1].connection.transport().write(&data);
+        sides[1].poll();
+        carry(&mut sides);
+        while sides[0].arrive(1000) {
+            clock.advance(LIMIT * 9 / 10);
+            sides[0].poll();
+        }
+        assert!(!sides[0].done, "{:?}", log.end());
+        assert_same(&log.data(), &data);
+        clock.advance(LIMIT);
+        sides[0].poll();
+        assert_eq!(log.end(), Some(ErrorKind::TimedOut));
+    }
+}
+
+#[test]
+fn a_record_that_is_sent_slowly_is_no_stall() {
+    const LIMIT: Duration = Duration::from_secs(10);
+    for limit in [Memory::write_timeout, Memory::idle_timeout] {
+        let (log, theirs, clock) = (Log::default(), Log::default(), Clock::new());
+        let near = limit(Memory::new(Recorder::new(&log)).clock(&clock), LIMIT);
+        let mut sides = [Side::upgraded(near, client()), Side::new(Recorder::new(&theirs), server())];
+        settle(&mut sides);
+        sides[0].peer.set_room(0);
+        sides[0].connection.transport().write(pattern(10_000, 1));
+        for _ in 0..9 {
+            sides[0].poll();
+            clock.advance(LIMIT * 9 / 10);
+            sides[0].peer.set_room(1000);
+        }
+        sides[0].poll();
+        assert!(!sides[0].done, "{:?}", log.end());
+        assert!(sides[0].connection.transport().write_buffer_size() > 0);
+        clock.advance(LIMIT);
+        sides[0].poll();
+        assert_eq!(log.end(), Some(ErrorKind::TimedOut));
+    }
 }
