@@ -10,11 +10,14 @@ use rustix::fs::{FileType, OFlags};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::Socket;
 
+mod growth;
+
 use super::async_io::{Binding, Stream};
 use super::errors::retry;
 use super::socket::FLAGS;
 use super::{Endpoint, Flow, Halves, Recv};
 use crate::info::{ExtraInfo, PipeKind};
+use growth::Growth;
 
 /// A descriptor in non-blocking mode; the mode is put back when it is closed.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(crate) struct Pipe {
     /// Whether a read may come short although more is there. Terminals give one line at a time, some sockets one packet,
     /// and so does a pipe into which somebody writes with `O_DIRECT`, which cannot be seen at this end.
     in_pieces: bool,
+    /// Of a pipe that nobody else has.
+    growth: Option<Growth>,
 }
 
 /// Which end is wanted.
@@ -42,7 +47,7 @@ impl Pipe {
         check(&fd, end)?;
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         let is_socket = file_type(&fd) == FileType::Socket;
-        let new = |fd, _restore| Self { fd, _restore, is_socket, in_pieces: true };
+        let new = |fd, _restore| Self { fd, _restore, is_socket, in_pieces: true, growth: None };
         if is_socket {
             return Ok(new(fd, None));
         }
@@ -58,7 +63,7 @@ impl Pipe {
     /// Takes a descriptor that nobody else has.
     pub(crate) fn own(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self { fd, _restore: None, is_socket: false, in_pieces: false })
+        Ok(Self { fd, _restore: None, is_socket: false, in_pieces: false, growth: Some(Growth::default()) })
     }
 
     /// What there is to know about it.
@@ -217,7 +222,9 @@ impl Stream for Pipe {
         if self.is_socket {
             return retry(|| Ok(rustix::net::recv(&self.fd, &mut *buf, RecvFlags::DONTWAIT)?.0));
         }
-        retry(|| Ok(rustix::io::read(&self.fd, &mut *buf)?))
+        let count = retry(|| Ok(rustix::io::read(&self.fd, &mut *buf)?))?;
+        self.growth.iter().for_each(|growth| growth.note(&self.fd, count));
+        Ok(count)
     }
 
     fn is_read_in_pieces(&self) -> bool {

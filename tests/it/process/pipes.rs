@@ -262,3 +262,32 @@ fn close_flushes_what_the_system_takes() {
         assert_eq!(file.as_file().metadata().unwrap().len() as usize, MEGABYTE);
     });
 }
+
+/// Only after some reads: a child that says little keeps the pipe that it has.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_pipe_of_a_child_that_says_much_is_made_larger() {
+    use rustix::pipe::fcntl_getpipe_size;
+
+    const USUAL: usize = 64 * 1024;
+    run(async || {
+        let recorder = Recorder::new().on(STDOUT, |transport| transport.stdout().unwrap().pause_reading());
+        let log = recorder.log();
+        let mut command = Command::new("head");
+        command.args(["-c", "100000000", "/dev/zero"]);
+        let child = subprocess_exec(recorder, &mut command).await.unwrap();
+        let stdout = child.transport().stdout().unwrap().clone();
+        let (_, running) = child.spawn();
+        let size = || stdout.with_pipe(|pipe| fcntl_getpipe_size(pipe).unwrap()).unwrap();
+        let waiting = || stdout.with_pipe(|pipe| rustix::io::ioctl_fionread(pipe).unwrap()).unwrap();
+        assert_eq!(size(), USUAL);
+        for _ in 0..20 {
+            until(|| waiting() >= USUAL as u64).await;
+            let before = log.output(Pipe::Stdout).len();
+            stdout.resume_reading();
+            until(|| log.output(Pipe::Stdout).len() > before).await;
+        }
+        assert_eq!(size(), 4 * USUAL);
+        drop(running);
+    });
+}
