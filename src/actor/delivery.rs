@@ -141,9 +141,9 @@ impl<M: Messages> Delivery<'_, M> {
         }
     }
 
-    /// Whether reading is wanted, and there is room for what it brings. What there is to tell comes first.
+    /// Whether reading is wanted, and there is room for what it brings.
     pub(crate) fn wants_data(&mut self) -> bool {
-        self.view.wants_data && !self.view.has_news && self.receive.has_room(self.waker)
+        self.view.wants_data && self.receive.has_room(self.waker)
     }
 
     /// Sends what was gathered and tells what there is to tell; whether that was all.

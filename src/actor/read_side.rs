@@ -32,6 +32,10 @@ pub(crate) fn poll_read(
     delivery: &mut Delivery<'_>,
 ) -> io::Result<Turn> {
     for _ in 0..READS {
+        if delivery.view.has_news {
+            // More is to be told than one turn may: nobody has asked for what can be read, so nobody would wake the task.
+            return Ok(Turn::Spent);
+        }
         if !delivery.wants_data() {
             return Ok(Turn::Rest);
         }

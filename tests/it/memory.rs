@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use bytes::Bytes;
-use smol_transports::testing::{Clock, Memory, Peer, converse, poll};
+use smol_transports::testing::{Clock, Memory, Peer, converse, finish, poll};
 use smol_transports::{Buffered, Connection, OnEof, Protocol, Transport, WriteLimits, Written};
 
 use crate::common::{Lcg, assert_same, pattern};
@@ -703,4 +703,33 @@ fn feeding_nothing_is_neither_a_piece_nor_an_end() {
     assert!(poll(&mut connection).is_pending() && poll(&mut other).is_pending());
     assert_eq!(log.calls(), [Call::Made, Call::Data(b"text".to_vec())]);
     assert_eq!(theirs.data(), b"text");
+}
+
+/// Writes more than one callback may, so that each write over the mark is a pause and a resume.
+struct Windows {
+    left: u32,
+}
+
+impl Protocol for Windows {
+    fn data_received(&mut self, transport: &Transport, _: &[u8]) {
+        transport.write(vec![0; 9 << 20]);
+        transport.write(vec![0; 100_000]);
+    }
+
+    fn resume_writing(&mut self, transport: &Transport) {
+        if self.left > 0 {
+            self.left -= 1;
+            transport.write(vec![0; 100_000]);
+        }
+    }
+}
+
+#[test]
+fn reading_goes_on_after_as_many_pauses_as_one_turn_tells() {
+    for left in 0..40 {
+        let (connection, peer) = Memory::new(Windows { left }).connect();
+        peer.feed("go");
+        peer.feed_eof();
+        assert_eq!(finish(connection).left, 0);
+    }
 }
