@@ -103,9 +103,10 @@ static CHANGED: Mutex<Vec<Changed>> = Mutex::new(Vec::new());
 
 #[derive(Debug)]
 struct Changed {
-    /// Device and inode.
+    /// Device and inode; both ends of a pipe have the same.
     file: (u64, u64),
     fd: OwnedFd,
+    /// As they were; the way of access tells one end of a pipe from the other.
     flags: OFlags,
     /// A terminal may be read and written.
     transports: usize,
@@ -128,8 +129,11 @@ impl Restore {
         let mut changed = changed();
         let flags = rustix::fs::fcntl_getfl(fd)?;
         if flags.contains(OFlags::NONBLOCK) {
-            let known = changed.iter_mut().find(|known| known.file == file);
-            return Ok(known.map(|known| {
+            // Some systems do not number pipes.
+            let is_same = |known: &&mut Changed| {
+                file.1 != 0 && known.file == file && known.flags & OFlags::RWMODE == flags & OFlags::RWMODE
+            };
+            return Ok(changed.iter_mut().find(is_same).map(|known| {
                 known.transports += 1;
                 Self(known.fd.as_raw_fd())
             }));

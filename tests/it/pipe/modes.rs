@@ -3,13 +3,16 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
+use std::process::Command;
 
+use rustix::fs::OFlags;
 use smol::future::FutureExt;
 use smol_transports::{WriteTransport, connect_read_pipe, connect_write_pipe};
 
-use super::recorder::{Reader, Step, Writer};
+use super::recorder::{Call, Reader, Step, Writer};
 use super::{duplicate, is_nonblocking, pipe, settle};
 use crate::guard::run;
 
@@ -156,5 +159,25 @@ fn what_was_nonblocking_stays_so() {
         drop(theirs);
         connect_read_pipe(Reader::new(), ours).await.unwrap().await;
         assert!(is_nonblocking(&shared));
+    });
+}
+
+/// Both ends of a FIFO are the same file, and not the same open file.
+#[test]
+fn the_mode_of_one_end_is_not_that_of_the_other() {
+    run(async || {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
+        let read = File::options().read(true).custom_flags(flags).open(&path).unwrap();
+        let write = File::options().write(true).open(&path).unwrap();
+        let writer = connect_write_pipe(Writer::new(), write).await.unwrap();
+        let reader = connect_read_pipe(Reader::new(), read).await.unwrap();
+        writer.transport().write("all");
+        writer.transport().close();
+        writer.await;
+        let reader = reader.await;
+        assert_eq!(reader.log().calls(), [Call::Made, Call::data(b"all"), Call::Eof, Call::Lost(None)]);
     });
 }
