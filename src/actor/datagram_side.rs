@@ -36,6 +36,9 @@ const BURST: usize = 8 * 1024 * 1024;
 /// Errors that wait to be told. A sender that never yields does not hear of more.
 const ERRORS: usize = 64 * 1024;
 
+/// Errors of datagrams that are sent after the end.
+const LATE_ERRORS: usize = 16;
+
 /// Where datagrams may go.
 #[derive(Debug)]
 pub(crate) enum Route {
@@ -94,6 +97,8 @@ pub(crate) struct DatagramSide {
     errors: VecDeque<io::Error>,
     /// Errors that come from now on are not told either.
     forgotten: bool,
+    /// How many there were of datagrams that were sent after the end.
+    late_errors: usize,
 }
 
 impl DatagramSide {
@@ -108,6 +113,7 @@ impl DatagramSide {
             burst: 0,
             errors: VecDeque::new(),
             forgotten: false,
+            late_errors: 0,
         }
     }
 
@@ -144,9 +150,14 @@ impl DatagramSide {
     }
 
     /// Sends after the end: without a peer that goes on until the descriptor is closed, but nothing waits any more.
-    /// Whether it was sent, or has failed.
+    /// Whether it was sent, or has failed and that will be told. To a protocol that answers each error with a datagram the
+    /// end would never come if all were told.
     pub(crate) fn send_late(&mut self, data: &[u8], to: Option<&Addr>) -> bool {
-        matches!(self.route, Route::Open) && self.try_send(&[Outgoing { data, to }]) > 0
+        let may_send = matches!(self.route, Route::Open) && self.late_errors < LATE_ERRORS;
+        let untold = self.errors.len();
+        let is_done = may_send && self.try_send(&[Outgoing { data, to }]) > 0;
+        self.late_errors += self.errors.len() - untold;
+        is_done
     }
 
     fn push(&mut self, data: &mut Chunk<'_>, to: Option<Addr>) {

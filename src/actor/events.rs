@@ -42,9 +42,11 @@ use crate::transport::{ReadTransport, WriteTransport};
 /// after [`Event::ConnectionLost`]. Dropping [`Events`] discards what arrives from then on; dropping the [`Actor`]
 /// ends the connection as [`abort`](Transport::abort) does.
 ///
+/// There are no options: no time limits, no TLS but by [`Transport::start_tls`]; the marks are set on the handle.
+///
 /// # Errors
 ///
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a stream socket, or one that listens.
 pub fn open(socket: impl StreamSocket) -> io::Result<(Transport, Events, Actor)> {
     let socket = socket.into_stream_socket()?;
     let info = Options::default().adopt(&socket, None)?;
@@ -249,6 +251,10 @@ impl Waiting for DatagramEvent<'_> {
             Self::ErrorReceived(_) => size_of::<Self>(),
             _ => 0,
         }
+    }
+
+    fn may_be_missed(&self) -> bool {
+        matches!(self, Self::ErrorReceived(_))
     }
 
     fn cancels(&self, last: &Self) -> bool {

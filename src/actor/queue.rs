@@ -23,6 +23,11 @@ pub(crate) trait Waiting {
 
     /// Whether nothing follows it.
     fn is_last(&self) -> bool;
+
+    /// Whether it may be missed by who takes nothing for long: of such events there may be any number.
+    fn may_be_missed(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug)]
@@ -57,7 +62,7 @@ impl<E> Queue<E> {
 impl<E: Waiting> State<E> {
     fn push(&mut self, event: E) {
         self.ended |= event.is_last();
-        if self.deaf {
+        if self.deaf || (event.may_be_missed() && self.size >= ROOM) {
             return;
         }
         if self.events.back().is_some_and(|last| event.cancels(last)) {

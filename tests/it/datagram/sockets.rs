@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_io::{Async, Timer};
 use futures_lite::{StreamExt, future};
+use smol_transports::testing::poll;
 use smol_transports::{
     Addr, CreateDatagramEndpoint, DatagramEndpoint, DatagramEvent, DatagramProtocol, DatagramTransport, Family, Misuse,
     Written, actor, create_datagram_endpoint,
@@ -715,4 +716,42 @@ peer.sendto(b'', sender)
             Ok(())
         }));
     }
+}
+
+#[test]
+fn errors_that_nobody_takes_are_bounded() {
+    const SENT: usize = 20_000;
+    run(async {
+        let (nobody, addr) = udp()?;
+        drop(nobody);
+        let (socket, _) = udp()?;
+        socket.connect(addr)?;
+        let (transport, events, mut actor) = actor::open_datagram(socket)?;
+        for _ in 0..SENT {
+            transport.send("refused");
+            assert!(poll(&mut actor).is_pending());
+        }
+        transport.abort();
+        actor.await;
+        let errors = events.filter(|event| matches!(event, DatagramEvent::ErrorReceived(_))).count().await;
+        assert!((100..SENT / 3).contains(&errors), "{errors}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_protocol_that_answers_each_error_can_be_ended() {
+    run(async {
+        let nobody = Addr::from(([127, 0, 0, 1], 0));
+        let log = Log::reacting(move |transport, seen| {
+            if matches!(seen, Seen::Made | Seen::Error(_)) {
+                transport.send_to("again", &nobody);
+            }
+        });
+        let endpoint = create_datagram_endpoint(log).local_addr("127.0.0.1:0").await?;
+        endpoint.transport().abort();
+        let log = endpoint.await;
+        assert!(matches!(log.seen[..], [Seen::Made, Seen::Error(_), .., Seen::Error(_), Seen::Lost(None)]));
+        Ok(())
+    });
 }
