@@ -165,8 +165,8 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
     /// If the connection has resolved already.
     pub fn into_parts(mut self) -> Parts<P> {
         let Run { mut actor, protocol, .. } = self.running.take().expect(RESOLVED);
-        let unsent = actor.mailbox().unsent();
-        Parts { socket: actor.dissolve(), protocol, unsent }
+        let (socket, unsent) = actor.dissolve();
+        Parts { socket, protocol, unsent }
     }
 
     /// Runs the connection beside `f` until `f` is done; goes on with `f` alone if the connection ends before.
@@ -235,7 +235,9 @@ const RESOLVED: &str = "the connection has resolved already";
 impl<P: StreamProtocol<T>, T: Clone + Send + 'static> Connection<P, T> {
     /// Runs the connection in the background: asyncio's pair of transport and protocol.
     ///
-    /// It runs on the driver threads, see [`driver`](crate::driver), or on smol's global executor where there are none.
+    /// It runs on the driver threads, see [`driver`], or on smol's global executor where there are none.
+    ///
+    /// [`driver`]: https://docs.rs/smol-transports/latest/smol_transports/driver/
     ///
     /// # Panics
     ///

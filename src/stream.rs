@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use futures_io::{AsyncRead, AsyncWrite};
 
+use crate::actor::cause::Cause;
 use crate::connect::{Connecting, Link, Options, bound_options, buffer_options, tls_option};
 use crate::connection::Connection;
 use crate::info::ExtraInfo;
@@ -105,9 +106,9 @@ const LOW: usize = HIGH / 2;
 
 /// A connection as a stream of futures-io: what [`Connection::into_stream`] gives.
 ///
-/// It runs the connection itself while it is read, written or flushed, and can be split between two tasks. A write is
-/// refused while the transport is paused, and reading pauses while 128 KiB are unread. `poll_close` sends the end of
-/// file, or closes the connection where that cannot be done alone, as over TLS.
+/// It runs the connection itself while it is read, written or flushed, and can be split between two tasks. A write waits
+/// while writing is paused, and reading pauses while 128 KiB are unread. `poll_close` sends the end of file, or closes the
+/// connection where that cannot be done alone, as over TLS.
 ///
 /// # Dropping
 ///
@@ -125,7 +126,10 @@ pub struct IoStream {
 struct Inbox {
     data: BytesMut,
     eof: bool,
-    exc: Option<io::Error>,
+    /// Why the connection was lost, if that was an error.
+    cause: Option<Cause>,
+    /// The reader was told.
+    told: bool,
 }
 
 impl Protocol for Inbox {
@@ -143,7 +147,7 @@ impl Protocol for Inbox {
 
     fn connection_lost(&mut self, exc: Option<io::Error>) {
         self.eof = true;
-        self.exc = exc;
+        self.cause = exc.map(Cause::new);
     }
 }
 
@@ -213,7 +217,7 @@ impl<P: StreamProtocol<Transport>> Connection<P> {
     /// ```
     #[must_use]
     pub fn into_stream(self) -> (IoStream, P) {
-        let inbox = Inbox { eof: self.is_at_eof(), exc: self.loss(), ..Inbox::default() };
+        let inbox = Inbox { eof: self.is_at_eof(), cause: self.loss().map(Cause::new), ..Inbox::default() };
         let (connection, protocol) = self.replace_protocol(inbox);
         connection.transport().resume_reading();
         (IoStream { connection, over: false, wakers: Arc::default() }, protocol)
@@ -237,11 +241,24 @@ impl IoStream {
     }
 
     /// Why nothing can be written any more.
-    fn check_open(&mut self) -> io::Result<()> {
+    fn check_open(&self) -> io::Result<()> {
         if !self.transport().is_closing() {
             return Ok(());
         }
-        Err(self.connection.protocol_mut().exc.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+        Err(self.cause().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn cause(&self) -> Option<io::Error> {
+        self.connection.protocol().cause.as_ref().map(Cause::to_error)
+    }
+
+    /// What has become of all that was written, at the end.
+    fn outcome(&self) -> io::Result<()> {
+        match self.cause() {
+            Some(exc) => Err(exc),
+            None if self.transport().mailbox().has_dropped() => Err(io::ErrorKind::BrokenPipe.into()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -252,10 +269,10 @@ impl AsyncRead for IoStream {
         }
         let inbox = self.connection.protocol_mut();
         if inbox.data.is_empty() {
-            return match inbox.exc.take() {
-                Some(exc) => Poll::Ready(Err(exc)),
-                None if inbox.eof => Poll::Ready(Ok(0)),
-                None => Poll::Pending,
+            return match &inbox.cause {
+                Some(cause) if !mem::replace(&mut inbox.told, true) => Poll::Ready(Err(cause.to_error())),
+                _ if inbox.eof => Poll::Ready(Ok(0)),
+                _ => Poll::Pending,
             };
         }
         let count = buf.len().min(inbox.data.len());
@@ -287,8 +304,8 @@ impl AsyncWrite for IoStream {
         if self.transport().write_buffer_size() > 0 {
             return Poll::Pending;
         }
-        if let Some(exc) = self.connection.protocol_mut().exc.take() {
-            return Poll::Ready(Err(exc));
+        if self.over {
+            return Poll::Ready(self.outcome());
         }
         let waker = Waker::from(self.wakers.clone());
         self.connection.poll_flushed(&mut Context::from_waker(&waker))
@@ -304,6 +321,6 @@ impl AsyncWrite for IoStream {
         if !self.over {
             return Poll::Pending;
         }
-        Poll::Ready(self.connection.protocol_mut().exc.take().map_or(Ok(()), Err))
+        Poll::Ready(self.outcome())
     }
 }

@@ -91,6 +91,8 @@ struct Inner<W> {
     cause: Option<Cause>,
     /// The end is an orderly one: the endpoint may say goodbye to the peer.
     goodbye: bool,
+    /// Something that was accepted was not sent.
+    dropped: bool,
     succession: Succession,
     /// `connection_lost` has returned and the descriptor is closed.
     buried: bool,
@@ -120,6 +122,7 @@ impl<W: SendSide> Mailbox<W> {
             waker: None,
             cause: None,
             goodbye: false,
+            dropped: false,
             succession: Succession::default(),
             buried: false,
         };
@@ -304,6 +307,11 @@ impl<W: SendSide> Mailbox<W> {
         self.lock().buried
     }
 
+    /// Whether the end has dropped something that was accepted.
+    pub(crate) fn has_dropped(&self) -> bool {
+        self.lock().dropped
+    }
+
     /// The end and its cause, when it has come.
     pub(crate) fn end(&self) -> Option<io::Result<()>> {
         let inner = self.lock();
@@ -414,6 +422,7 @@ impl<W: SendSide> Inner<W> {
     fn end(&mut self, cause: Option<Cause>) {
         if self.lifecycle.step(Input::End) {
             self.cause = cause;
+            self.dropped = !self.write.is_empty();
             self.write.clear();
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use socket2::Socket;
 
 use super::delivery::{Delivery, Payload, Receive};
@@ -136,14 +137,14 @@ impl StreamActor {
         }
     }
 
-    /// Ends without a callback; the socket, where there is one.
-    pub(crate) fn dissolve(&mut self) -> Option<Socket> {
-        let endpoint = self.endpoint.take()?;
-        self.mailbox.lose();
+    /// Ends without a callback; the socket, where there is one, and what was not sent.
+    pub(crate) fn dissolve(&mut self) -> (Option<Socket>, Bytes) {
+        let Some(endpoint) = self.endpoint.take() else { return (None, Bytes::new()) };
+        let unsent = self.mailbox.dissolve();
         self.mailbox.bury();
         let socket = endpoint.into_socket();
         self.farewell();
-        socket
+        (socket, unsent)
     }
 
     /// Whether the endpoint has passed on all that was sent.

@@ -121,8 +121,22 @@ impl WriteSide {
 
     #[inline]
     fn note_times(&mut self, sent: bool) {
-        if let Some(times) = self.bounded.as_mut().and_then(|bounded| bounded.times.as_mut()) {
-            times.note(sent, !self.outbox.is_empty());
+        if self.bounded.is_some() {
+            let waits = self.waits_for_peer();
+            if let Some(times) = self.bounded.as_mut().and_then(|bounded| bounded.times.as_mut()) {
+                times.note(sent, waits);
+            }
+        }
+    }
+
+    /// Whether the peer has to take something. What is behind an upgrade waits for its handshake, which has a limit of its
+    /// own.
+    fn waits_for_peer(&mut self) -> bool {
+        match self.outbox.front() {
+            Front::Empty => false,
+            Front::Bytes | Front::Eof | Front::Job(Job::SendFile(_)) => true,
+            #[cfg(feature = "tls-custom")]
+            Front::Job(Job::StartTls(_)) => false,
         }
     }
 
@@ -244,8 +258,12 @@ impl WriteSide {
 /// Upgrades to TLS.
 #[cfg(feature = "tls-custom")]
 impl WriteSide {
-    pub(crate) fn queue_upgrade(&mut self, job: Job) {
+    /// What is written from now on is for TLS alone, and dropped if the transport is closing.
+    pub(crate) const fn expect_upgrade(&mut self) {
         self.kind = Kind::Tls { half_close: false };
+    }
+
+    pub(crate) fn queue_upgrade(&mut self, job: Job) {
         self.upgrades += 1;
         self.outbox.job(job);
     }

@@ -19,16 +19,19 @@ impl Transport {
     /// follows the handshake. Reading stops at once until the handshake is done. What the protocol has been given
     /// beyond the line that asked for the upgrade belongs to TLS, see [`Tls::received`]. The handle and the protocol
     /// stay the same, and `connection_made` is not called again. [`extra_info`](Self::extra_info) tells what was
-    /// negotiated, [`write_eof`](Self::write_eof) is refused from now on. A connection that is over TLS already gets
-    /// another layer, as behind a proxy.
+    /// negotiated. [`write_eof`](Self::write_eof) is refused from now on, until the handshake is done with
+    /// [`half_close`](Tls::half_close) and TLS 1.3. A connection that is over TLS already gets another layer, as behind a
+    /// proxy.
     ///
-    /// The future only reports that the handshake is done.
+    /// The future only reports that the handshake is done. It need not be awaited: whatever becomes of the upgrade,
+    /// nothing that is written behind it leaves in plain text.
     ///
     /// # Errors
     ///
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) at once if `tls` cannot be used, or after
-    ///   [`write_eof`](Self::write_eof): the transport goes on as it is.
-    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) at once if the transport is closing or closed.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) at once if `tls` cannot be used: that ends the connection, as by
+    ///   [`fail`](Self::fail). The same after [`write_eof`](Self::write_eof), when nothing can be written any more.
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) at once if the transport is closing or closed. What is written from now
+    ///   on is dropped.
     /// - The cause of the loss if the handshake fails, which ends the connection:
     ///   [`InvalidData`](io::ErrorKind::InvalidData) with an error of rustls,
     ///   [`TimedOut`](io::ErrorKind::TimedOut), or [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the peer has
@@ -59,10 +62,9 @@ impl Transport {
     /// ```
     pub fn start_tls(&self, tls: Tls) -> StartTls {
         let report = Arc::new(Report::default());
-        let queued = tls.side().map(drop).and_then(|()| {
-            let job = TlsJob { tls, shared: None, report: report.clone() };
-            self.mailbox().start_tls(Job::StartTls(Box::new(job)))
-        });
+        let usable = tls.side().map(drop);
+        let job = TlsJob { tls, shared: None, report: report.clone() };
+        let queued = self.mailbox().start_tls(Job::StartTls(Box::new(job)), usable);
         if let Err(err) = queued {
             report.set(Err(err));
         }

@@ -530,11 +530,13 @@ fn errors_of_the_stream_end_the_connection() {
             Script { flush: kind, ..Script::default() },
             Script { close: kind, ..Script::default() },
         ];
-        for (index, script) in scripts.into_iter().enumerate() {
+        let ends = scripts.into_iter().zip([false, false, false, true]);
+        let late = Script { flush: kind, ..Script::default() };
+        for (index, (script, closes)) in ends.chain([(late, true)]).enumerate() {
             let log = Log::default();
             let connection = on(Recorder::new(&log), script);
             connection.transport().write("bytes");
-            if index == 3 {
+            if closes {
                 connection.transport().close();
             }
             connection.await;
@@ -843,7 +845,7 @@ fn an_end_of_file_before_the_change_is_not_forgotten() {
 }
 
 #[test]
-fn a_reset_is_an_error_once() {
+fn a_reader_is_told_a_reset_once() {
     guard(async {
         let (mut stream, far) = stream_pair();
         reset_on_close(&far);
@@ -852,7 +854,10 @@ fn a_reset_is_an_error_once() {
         for _ in 0..3 {
             assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
         }
-        assert_eq!(stream.write(b"late").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        // A writer is told whenever it tries.
+        for _ in 0..3 {
+            assert_eq!(stream.write(b"late").await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        }
     });
 }
 
@@ -1156,5 +1161,40 @@ fn a_stream_of_a_connection_that_was_lost_tells_why() {
         let (mut stream, _) = connection.into_stream();
         assert_eq!(stream.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn what_was_dropped_is_told_to_whoever_flushes() {
+    guard(async {
+        // The reader has heard of it first.
+        let (mut stream, far) = stream_pair();
+        while !stream.transport().is_writing_paused() {
+            stream.transport().write([0; 10_000]);
+        }
+        reset_on_close(&far);
+        drop(far);
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        for _ in 0..2 {
+            assert_eq!(stream.flush().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+            assert_eq!(stream.close().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        }
+
+        // There is no error to be told.
+        let (mut stream, _far) = stream_pair();
+        while !stream.transport().is_writing_paused() {
+            stream.transport().write([0; 10_000]);
+        }
+        stream.transport().abort();
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+        assert_eq!(stream.flush().await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+
+        // Nothing was dropped.
+        let (mut stream, _far) = stream_pair();
+        stream.write_all(b"all of it").await.unwrap();
+        stream.transport().close();
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+        stream.flush().await.unwrap();
+        stream.close().await.unwrap();
     });
 }

@@ -158,12 +158,16 @@ impl<W: SendSide> Mailbox<W> {
         }
     }
 
-    /// The endpoint has failed: that is the cause of the end, so nothing that could fail as well is tried before.
+    /// The endpoint has failed: that is the cause of the end, so nothing that could fail as well is tried before. An orderly
+    /// end has failed with it.
     pub(crate) fn break_off(&self, exc: io::Error) {
         let cause = Cause::new(exc);
         self.post(|inner| {
             inner.end(Some(cause.clone()));
-            inner.dirty |= mem::take(&mut inner.goodbye);
+            if mem::take(&mut inner.goodbye) {
+                inner.cause.get_or_insert_with(|| cause.clone());
+                inner.dirty = true;
+            }
         });
     }
 
@@ -199,7 +203,13 @@ impl<W: SendSide> Mailbox<W> {
 
     /// The argument of `connection_lost`, once; None if it must not be called.
     pub(crate) fn lose(&self) -> Option<Option<io::Error>> {
+        self.lose_after(|_| ()).1
+    }
+
+    /// The same, after something that must see the last state.
+    pub(super) fn lose_after<R>(&self, f: impl FnOnce(&Inner<W>) -> R) -> (R, Option<Option<io::Error>>) {
         let mut inner = self.lock();
+        let result = f(&inner);
         let made = inner.lifecycle.state() != State::Start;
         inner.end(None);
         let passed = inner.succession.finish();
@@ -207,7 +217,7 @@ impl<W: SendSide> Mailbox<W> {
         let cause = (made && lost).then(|| inner.cause.as_ref().map(Cause::to_error));
         drop(inner);
         drop(passed);
-        cause
+        (result, cause)
     }
 
     /// Lets go of everything; then `announce` follows.

@@ -49,19 +49,15 @@ impl Mailbox {
             inner.write.outlet().cloned()
         })
     }
-
-    /// Bytes that were accepted and not sent.
-    pub(crate) fn unsent(&self) -> Bytes {
-        self.lock().write.outbox.unsent()
-    }
 }
 
 /// For upgrades to TLS.
 #[cfg(feature = "tls-custom")]
 impl Mailbox {
-    pub(crate) fn start_tls(&self, job: Job) -> io::Result<()> {
+    /// `usable` says what is wrong with it, if anything is.
+    pub(crate) fn start_tls(&self, job: Job, usable: io::Result<()>) -> io::Result<()> {
         let mut job = Some(job);
-        self.post(|inner| inner.queue_upgrade(&mut job))
+        self.post(|inner| inner.queue_upgrade(&mut job, usable))
     }
 
     /// The upgrade that is due and has not begun, and the outlet that it is put over.
@@ -108,6 +104,11 @@ impl Mailbox {
 
 /// For the actor of a byte stream.
 impl Mailbox {
+    /// The end, which is told to nobody: what was accepted and not sent.
+    pub(crate) fn dissolve(&self) -> Bytes {
+        self.lose_after(|inner| inner.write.outbox.unsent()).0
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.lock().write.kind()
     }
@@ -194,9 +195,20 @@ impl Inner<WriteSide> {
         Ok(())
     }
 
+    /// Whatever becomes of it, nothing that is written from now on leaves in plain text.
     #[cfg(feature = "tls-custom")]
-    fn queue_upgrade(&mut self, job: &mut Option<Job>) -> io::Result<()> {
+    fn queue_upgrade(&mut self, job: &mut Option<Job>, usable: io::Result<()>) -> io::Result<()> {
+        if !self.write.outbox.is_finished() {
+            self.write.expect_upgrade();
+        }
         self.check_queue()?;
+        if let Err(exc) = usable {
+            let cause = Cause::new(exc);
+            self.settle();
+            self.end(Some(cause.clone()));
+            self.dirty = true;
+            return Err(cause.to_error());
+        }
         job.take().into_iter().for_each(|job| self.write.queue_upgrade(job));
         // Reading must stop.
         self.dirty = true;

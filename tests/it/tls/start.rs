@@ -10,10 +10,10 @@ use futures_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use futures_rustls::rustls::sign::CertifiedKey;
 use futures_rustls::rustls::{ClientConnection, ServerConfig, StreamOwned};
 use smol_transports::testing::{Clock, Memory, poll};
-use smol_transports::{Connection, Tls, Transport, connect_socket};
+use smol_transports::{Connection, Tls, Transport, Written, connect_socket};
 
 use super::common::{BOTH, CERTIFICATES, client, server};
-use crate::common::{assert_same, blocking, connected, guard, pattern, read_exact, tcp_pair};
+use crate::common::{assert_same, blocking, connected, guard, pattern, read_all, read_exact, tcp_pair};
 use crate::recorder::{Call, Log, Recorder};
 
 const REQUEST: &[u8] = b"STARTTLS\r\n";
@@ -205,20 +205,51 @@ fn an_upgrade_that_nobody_answers_ends() {
 }
 
 #[test]
-fn what_cannot_be_used_leaves_the_connection_alone() {
+fn what_is_written_behind_a_refused_upgrade_never_leaves() {
+    guard(async {
+        // It cannot be used.
+        let (near, far) = tcp_pair();
+        let log = Log::default();
+        let connection = connected(Recorder::new(&log), near);
+        let transport = connection.transport().clone();
+        transport.write("before");
+        let invalid = Tls::client(CERTIFICATES.client_config(&BOTH), "no name");
+        let upgrade = transport.start_tls(invalid);
+        assert_eq!(transport.write("secret"), Written::Closed);
+        assert_eq!(upgrade.await.unwrap_err().kind(), ErrorKind::InvalidInput);
+        connection.await;
+        assert_eq!(log.end(), Some(ErrorKind::InvalidInput));
+        assert_eq!(read_all(far), b"before");
+        assert_eq!(transport.start_tls(client()).await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+
+        // It comes too late.
+        let (near, far) = tcp_pair();
+        let connection = connected(Recorder::new(&Log::default()), near);
+        let transport = connection.transport().clone();
+        let before = vec![0; 10_000_000];
+        transport.write(&before);
+        transport.close();
+        assert_eq!(transport.start_tls(client()).await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(transport.write("secret"), Written::Closed);
+        let (_, all) = future::zip(connection, blocking(move || read_all(far))).await;
+        assert_same(&all, &before);
+    });
+}
+
+#[test]
+fn an_upgrade_after_the_end_of_what_is_sent_is_refused() {
     guard(async {
         let (near, mut far) = tcp_pair();
         let log = Log::default();
         let connection = connected(Recorder::new(&log), near);
         let transport = connection.transport().clone();
-        let invalid = Tls::client(CERTIFICATES.client_config(&BOTH), "no name");
-        assert_eq!(transport.start_tls(invalid).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+        transport.write_eof().unwrap();
+        assert_eq!(transport.start_tls(client()).await.unwrap_err().kind(), ErrorKind::InvalidInput);
         assert!(transport.can_write_eof());
-        transport.write("as it is");
-        transport.close();
+        far.write_all(b"heard all the same").unwrap();
+        drop(far);
         connection.await;
-        assert_eq!(read_exact(&mut far, 8), b"as it is");
-        assert_eq!(transport.start_tls(client()).await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(log.data(), b"heard all the same");
     });
 }
 
@@ -289,4 +320,25 @@ fn a_callback_of_the_handshake_may_use_the_transport() {
             assert!(log.data().is_empty() && theirs.data().is_empty());
         });
     }
+}
+
+#[test]
+fn a_peer_that_takes_its_time_for_the_handshake_is_no_stall() {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let (log, clock) = (Log::default(), Clock::new());
+    let mut tls = Some(server());
+    let recorder = Recorder::new(&log).on_data(move |transport, _| {
+        transport.write("go ahead");
+        tls.take().map(|tls| transport.start_tls(tls))
+    });
+    let (mut connection, peer) = Memory::new(recorder).write_timeout(LIMIT).clock(&clock).connect();
+    peer.feed("STARTTLS");
+    assert!(poll(&mut connection).is_pending());
+    assert_eq!(peer.take_written(), b"go ahead");
+    clock.advance(2 * LIMIT);
+    assert!(poll(&mut connection).is_pending());
+    // The handshake has a limit of its own.
+    clock.advance(Duration::from_secs(60));
+    assert!(poll(&mut connection).is_ready());
+    assert_eq!(log.end(), Some(ErrorKind::TimedOut));
 }
