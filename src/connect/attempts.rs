@@ -210,7 +210,11 @@ impl fmt::Display for Failures {
     }
 }
 
-impl Error for Failures {}
+impl Error for Failures {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.first().map(|(_, err)| err as _)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use crate::address::{Address, Empty};
 use crate::info::Addr;
 #[cfg(unix)]
 use crate::info::UnixAddr;
+use crate::io::errors::within;
 use crate::io::socket::{adopt, own, reuse_port};
 
 /// A family of addresses.
@@ -204,7 +205,7 @@ impl Plan {
         let socket = self.new_socket(family)?;
         if let Some(local) = local {
             let bound = socket.bind(&local.into());
-            bound.map_err(|err| io::Error::new(err.kind(), format!("cannot bind to {local}: {err}")))?;
+            bound.map_err(|err| within(format_args!("cannot bind to {local}"), err))?;
         }
         let route = match remote {
             Some(remote) => self.route(&socket, &remote.into(), remote.into())?,
@@ -248,9 +249,7 @@ impl Plan {
         if self.broadcast {
             return Ok(Route::Fixed(given));
         }
-        socket
-            .connect(remote)
-            .map_err(|err| io::Error::new(err.kind(), format!("cannot connect to {given}: {err}")))?;
+        socket.connect(remote).map_err(|err| within(format_args!("cannot connect to {given}"), err))?;
         // The system may have another name for the same peer, and that is what its datagrams carry.
         Ok(Route::Connected(peer(socket).into_iter().chain([given]).collect()))
     }

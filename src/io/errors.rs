@@ -1,5 +1,7 @@
 //! The one place that classifies errors of system calls.
 
+use std::error::Error;
+use std::fmt::{self, Display};
 use std::io;
 
 /// What an error of `accept` asks for.
@@ -31,6 +33,29 @@ pub(crate) fn unless_blocked<R>(result: io::Result<R>) -> io::Result<Option<R>> 
         Ok(value) => Ok(Some(value)),
         Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(err) => Err(err),
+    }
+}
+
+/// Says where an error has come up; its kind stays, and it is the source of the new one.
+pub(crate) fn within(context: impl Display, cause: io::Error) -> io::Error {
+    io::Error::new(cause.kind(), Within { text: format!("{context}: {cause}"), cause })
+}
+
+#[derive(Debug)]
+struct Within {
+    text: String,
+    cause: io::Error,
+}
+
+impl Display for Within {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Within {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.cause)
     }
 }
 

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::info::Addr;
 use crate::io::async_io::Binding;
-use crate::io::errors::{Accept, of_accept};
+use crate::io::errors::{Accept, of_accept, within};
 use crate::io::socket::reuse_port;
 use crate::io::timer::Timer;
 
@@ -62,7 +62,7 @@ impl ListenOptions {
         match socket.bind(&addr.into()) {
             Ok(()) => Ok(Some(socket)),
             Err(err) if err.kind() == io::ErrorKind::AddrNotAvailable => Ok(None),
-            Err(err) => Err(io::Error::new(err.kind(), format!("cannot bind to {addr}: {err}"))),
+            Err(err) => Err(within(format_args!("cannot bind to {addr}"), err)),
         }
     }
 

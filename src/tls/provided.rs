@@ -15,6 +15,7 @@ use futures_rustls::rustls::crypto::ring as cryptography;
 use futures_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
 use super::{IntoServerName, Tls};
+use crate::io::errors::within;
 
 impl Tls {
     /// The cryptography of the feature that was chosen: that of ring with `tls`, that of AWS-LC with `tls-aws-lc` alone.
@@ -33,7 +34,7 @@ impl Tls {
     ///
     /// [`InvalidData`](io::ErrorKind::InvalidData) if the system has no certificates that can be read.
     #[cfg(feature = "tls-platform-roots")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tls-platform-roots")))]
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "tls-platform-roots", any(feature = "tls", feature = "tls-aws-lc")))))]
     pub fn client_with_platform_roots(server_name: impl IntoServerName) -> io::Result<Self> {
         use rustls_platform_verifier::BuilderVerifierExt;
         let config = client()?.with_platform_verifier().map_err(invalid)?;
@@ -47,7 +48,7 @@ impl Tls {
     ///
     /// None with the cryptography that comes with the crate.
     #[cfg(feature = "tls-webpki-roots")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tls-webpki-roots")))]
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "tls-webpki-roots", any(feature = "tls", feature = "tls-aws-lc")))))]
     pub fn client_with_webpki_roots(server_name: impl IntoServerName) -> io::Result<Self> {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         Ok(Self::client(client()?.with_root_certificates(roots).with_no_client_auth(), server_name))
@@ -131,7 +132,7 @@ fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 
 fn unreadable(path: &Path, err: pem::Error, what: &str) -> io::Error {
     match err {
-        pem::Error::Io(err) => io::Error::new(err.kind(), format!("{}: {err}", path.display())),
+        pem::Error::Io(err) => within(path.display(), err),
         pem::Error::NoItemsFound => told(path, &format!("there is no {what} in it")),
         err => told(path, &err),
     }
