@@ -51,7 +51,8 @@ struct Newcomer {
 ///
 /// # Dropping
 ///
-/// Dropping the server closes the listening sockets; what becomes of the clients depends on where they run.
+/// Dropping the server closes the listening sockets. Clients of `serve_local` go with its future, connections of `accept`
+/// belong to the caller, and all others live on.
 ///
 /// # Examples
 ///
@@ -156,7 +157,7 @@ impl<F> Server<F> {
             match accepted.and_then(|newcomer| self.open(newcomer)) {
                 Ok((Opening::Open(link), place)) => return Poll::Ready(Some(Ok((link, place)))),
                 Ok((Opening::Handshake(handshake), place)) => {
-                    self.arrivals.spawn(Arrival::new(handshake, &place), place)
+                    self.arrivals.spawn(Arrival::to_be_taken(handshake, &place), place)
                 }
                 Err(err) => return Poll::Ready(Some(Err(err))),
             }
@@ -228,12 +229,14 @@ where
 
     /// Serves in the background until the server is closed and the last client has gone, and waits for that.
     ///
-    /// Clients are spread over the driver threads, see [`driver`](crate::driver), or run on smol's global executor where
-    /// there are none.
+    /// Clients are spread over the driver threads, see [`driver`], or run on smol's global executor where there are none.
+    ///
+    /// [`driver`]: https://docs.rs/smol-transports/latest/smol_transports/driver/
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already. What the system says if it cannot
+    /// listen, for a server that was made without listening.
     ///
     /// # Dropping
     ///
@@ -250,7 +253,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already. What the system says if it cannot
+    /// listen, for a server that was made without listening.
     ///
     /// # Dropping
     ///
@@ -266,16 +270,19 @@ where
     /// Serves inside of this future until the server is closed and the last client has gone: protocols may borrow,
     /// and need not be `Send`.
     ///
-    /// On Linux it has a loop of its own, as a [driver](crate::driver) has: one poll goes on as long as there is something
+    /// On Linux it has a loop of its own, as a [driver] has: one poll goes on as long as there is something
     /// to do, or until the round in which 200 µs are over, and only then the executor waits for it by async-io. It takes
     /// two descriptors; without them each client is waited for by async-io. Connections that callbacks make, and what they
     /// [`spawn`](crate::spawn), run in this loop too, and so only while this future is polled. As on a driver, a callback
-    /// that must wait for a future does so by [`driver::block_on`](crate::driver::block_on), and what was spawned before
-    /// has to wait meanwhile.
+    /// that must wait for a future does so by [`driver::block_on`][driver], and what was spawned before has to wait
+    /// meanwhile.
+    ///
+    /// [driver]: https://docs.rs/smol-transports/latest/smol_transports/driver/
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the server is closed already. What the system says if it cannot
+    /// listen, for a server that was made without listening.
     ///
     /// # Dropping
     ///
@@ -302,7 +309,16 @@ where
         (handle.clone(), Serving { task: Some(task), handle })
     }
 
-    async fn serve(mut self, mut spawn: impl FnMut(Client<P>)) -> io::Result<()> {
+    async fn serve(self, spawn: impl FnMut(Client<P>)) -> io::Result<()> {
+        if self.arrivals.is_empty() {
+            return self.serve_all(spawn).await;
+        }
+        // Handshakes that were begun by `accept` go on.
+        let executor = self.arrivals.executor().clone();
+        executor.run(self.serve_all(spawn)).await
+    }
+
+    async fn serve_all(mut self, mut spawn: impl FnMut(Client<P>)) -> io::Result<()> {
         let mut turn = 0;
         while let Some(client) = self.next_client().await {
             spawn(client);
@@ -318,12 +334,23 @@ where
     /// The next client; None when the server is closed.
     async fn next_client(&mut self) -> Option<Client<P>> {
         loop {
-            let accepted = poll_fn(|cx| self.poll_accept(cx)).await?;
-            match accepted.and_then(|newcomer| self.welcome(newcomer)) {
+            match poll_fn(|cx| self.poll_client(cx)).await? {
                 Ok(client) => return Some(client),
                 Err(err) => self.shared.report(err),
             }
         }
+    }
+
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Client<P>>>> {
+        if let Some(arrived) = self.arrivals.next(cx.waker()) {
+            let client = arrived.and_then(|(link, place)| {
+                let stage = Stage::Connected(self.connect(link, &place)?);
+                Ok(Client { stage, place })
+            });
+            return Poll::Ready(Some(client));
+        }
+        let accepted = ready!(self.poll_accept(cx));
+        Poll::Ready(accepted.map(|accepted| accepted.and_then(|newcomer| self.welcome(newcomer))))
     }
 
     /// The next connection; None when the server is closed.

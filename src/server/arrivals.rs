@@ -26,6 +26,12 @@ impl Arrival {
         Self { handshake }
     }
 
+    /// One that is not served, but taken.
+    pub(crate) fn to_be_taken(handshake: Handshake, place: &Place) -> Self {
+        place.begin_arrival();
+        Self { handshake }
+    }
+
     /// What its handshake has come to; nothing if it was dismissed meanwhile.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, place: &Place) -> Poll<Option<io::Result<Link>>> {
         if place.is_unwanted(cx.waker()) {
@@ -123,6 +129,11 @@ impl Arrivals {
             }
         });
         task.detach();
+    }
+
+    /// Whether nobody is on the way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.executor.is_empty() && self.done.lock().0.is_empty()
     }
 
     pub(crate) fn dismissal(&self) -> Dismissal {

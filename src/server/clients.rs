@@ -49,6 +49,8 @@ enum Client {
     Coming(Option<Farewell>),
     /// Its handshake is going on, in the task to be woken.
     Handshaking(Option<Waker>),
+    /// The same, for whoever takes the clients one by one.
+    Arriving(Option<Waker>),
     /// Its handshake is to end at once.
     Unwanted,
     Connected(Transport),
@@ -131,8 +133,21 @@ impl Shared {
         bound.chain(state.listeners.iter().filter_map(|listener| listener.addr().cloned())).collect()
     }
 
-    /// Closes the listening sockets; clients stay.
+    /// Closes the listening sockets; clients stay, but for those that nobody will take any more.
     pub(crate) fn close(&self) {
+        self.stop_listening();
+        let mut wakers = Vec::new();
+        for (_, client) in &mut self.lock().clients {
+            if let Client::Arriving(waker) = client {
+                wakers.extend(waker.take());
+                *client = Client::Unwanted;
+            }
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        self.arrivals.get().into_iter().for_each(Dismissal::dismiss);
+    }
+
+    fn stop_listening(&self) {
         let mut state = self.lock();
         state.closed = true;
         let guard = state.guard.take();
@@ -171,7 +186,7 @@ impl Shared {
         for (_, client) in &mut self.lock().clients {
             match client {
                 Client::Coming(asked) => *asked = (*asked).max(Some(farewell)),
-                Client::Handshaking(waker) => {
+                Client::Handshaking(waker) | Client::Arriving(waker) => {
                     wakers.extend(waker.take());
                     *client = Client::Unwanted;
                 }
@@ -233,6 +248,11 @@ impl Place {
         self.set(Client::Handshaking(None));
     }
 
+    /// The same, for whoever takes the clients one by one.
+    pub(crate) fn begin_arrival(&self) {
+        self.set(Client::Arriving(None));
+    }
+
     /// The handshake is over, and `connection_made` follows.
     pub(crate) fn end_handshake(&self) {
         let before = self.shared.lock().clients.get_mut(self.key).map(|client| {
@@ -248,7 +268,7 @@ impl Place {
         let mut state = self.shared.lock();
         let (is_unwanted, known) = match state.clients.get_mut(self.key) {
             Some(Client::Unwanted) => (true, None),
-            Some(Client::Handshaking(known)) => (false, known.replace(waker.clone())),
+            Some(Client::Handshaking(known) | Client::Arriving(known)) => (false, known.replace(waker.clone())),
             _ => (false, None),
         };
         drop(state);

@@ -25,8 +25,13 @@ use crate::transport::Transport;
 ///
 /// # Errors
 ///
-/// What the look-up says; an address that cannot be bound, with the address in the text.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for text that is not `host:port`, and if what was set does not suit what
+/// is listened on. What the look-up says; an address that cannot be bound, with the address in the text.
 /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) if this machine has none of the addresses.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes what was bound so far; the factory is dropped with it.
 ///
 /// # Examples
 ///

@@ -51,6 +51,10 @@ impl ServerHandle {
     /// of the time; those who have not are closed then, so that what is buffered for them is sent; who is still there
     /// when all of the time is over is aborted. It resolves as soon as the last client has gone.
     ///
+    /// Those that are aborted go as soon as they are polled. So what runs them must go on running: the future of
+    /// [`serve_local`](crate::Server::serve_local), the executor of [`serve_on`](crate::Server::serve_on), and whoever has
+    /// got a connection from [`accept`](crate::Server::accept), who polls it or drops it.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves the server closed, and the clients as they are.
@@ -145,6 +149,10 @@ impl fmt::Debug for ServerHandle {
 }
 
 /// A server in the background: a future that resolves when the server is closed and the last client has gone.
+///
+/// # Errors
+///
+/// As [`Server::serve_forever`](crate::Server::serve_forever).
 ///
 /// # Dropping
 ///

@@ -122,9 +122,33 @@ impl<const N: usize> From<[&str; N]> for Listen {
     }
 }
 
+impl<const N: usize> From<[SocketAddr; N]> for Listen {
+    fn from(addrs: [SocketAddr; N]) -> Self {
+        Self(Kind::Addresses(addrs.map(Address::from).into()))
+    }
+}
+
+impl From<Vec<&str>> for Listen {
+    fn from(addrs: Vec<&str>) -> Self {
+        Self(Kind::Addresses(addrs.into_iter().map(Address::from).collect()))
+    }
+}
+
+impl From<Vec<String>> for Listen {
+    fn from(addrs: Vec<String>) -> Self {
+        Self(Kind::Addresses(addrs.into_iter().map(Address::from).collect()))
+    }
+}
+
 impl From<Vec<Socket>> for Listen {
     fn from(sockets: Vec<Socket>) -> Self {
         Self(Kind::Sockets(sockets.into_iter().map(Ok).collect()))
+    }
+}
+
+impl From<Vec<TcpListener>> for Listen {
+    fn from(sockets: Vec<TcpListener>) -> Self {
+        Self(Kind::Sockets(sockets.into_iter().map(|socket| Ok(socket.into())).collect()))
     }
 }
 
@@ -142,6 +166,8 @@ listen_on_socket!(Socket, |socket| Ok(socket));
 listen_on_socket!(TcpListener, |socket| Ok(socket.into()));
 listen_on_socket!(Async<TcpListener>, |socket| socket.into_inner().map(Socket::from));
 listen_on_socket!(smol::net::TcpListener, |socket| own(socket.into(), TcpListener::try_clone).map(Socket::from));
+#[cfg(unix)]
+listen_on_socket!(std::os::fd::OwnedFd, |fd| Ok(fd.into()));
 #[cfg(unix)]
 listen_on_socket!(UnixListener, |socket| Ok(socket.into()));
 #[cfg(unix)]

@@ -210,6 +210,43 @@ fn accept_by_hand_is_not_held_up_by_silent_clients() {
     });
 }
 
+/// The same when it is closed, and nobody shuts it down.
+#[test]
+fn a_client_that_nobody_accepts_does_not_keep_a_closed_server() {
+    guard(async {
+        let mut accepting = create_server(|| Recorder::new(&Log::default()), ANY).tls(server()).await.unwrap();
+        let (addr, handle) = (accepting.local_addr().unwrap(), accepting.handle());
+        let silent = TcpStream::connect(addr).unwrap();
+        while handle.connections() == 0 {
+            assert!(futures_lite::future::poll_once(accepting.accept()).await.is_none());
+        }
+        handle.close();
+        handle.wait_closed().await;
+        assert_eq!(handle.connections(), 0);
+        drop(silent);
+    });
+}
+
+#[test]
+fn a_handshake_that_accept_has_begun_goes_on_when_the_server_serves() {
+    guard(async {
+        let log = Log::default();
+        let known = log.clone();
+        let mut accepting = create_server(move || Recorder::echo(&known), ANY).tls(server()).await.unwrap();
+        let (addr, handle) = (accepting.local_addr().unwrap(), accepting.handle());
+        let near = Log::default();
+        let (socket, begun) = (common::client(addr), handle.clone());
+        while begun.connections() == 0 {
+            assert!(futures_lite::future::poll_once(accepting.accept()).await.is_none());
+        }
+        let (_, serving) = accepting.spawn();
+        connect_socket(asking(&near, b"hello".to_vec()), socket).tls(client()).await.unwrap().await;
+        assert_eq!(near.data(), b"hello");
+        handle.close();
+        serving.await.unwrap();
+    });
+}
+
 /// Nobody polls `accept` any more, so its handshake does not go on.
 #[test]
 fn a_client_that_nobody_accepts_does_not_keep_a_server_from_its_end() {
