@@ -19,6 +19,9 @@ use crate::state::marks::Marks;
 /// Rounds of one poll.
 const ROUNDS: usize = 16;
 
+/// Turns of reading at the exit: a pipe may have been made to hold four times as much as one turn reads.
+const TURNS: usize = 5;
+
 /// The messages of child processes.
 #[derive(Debug)]
 pub(crate) enum Processes {}
@@ -239,7 +242,9 @@ impl ProcessActor {
             self.exit = None;
             // What the child has written, and the end of its pipes, came before the exit but may be reported after it.
             self.pipes.iter_mut().for_each(|(_, actor)| actor.look_again());
-            self.poll_pipes(cx, receive);
+            for _ in 0..TURNS {
+                self.poll_pipes(cx, receive);
+            }
             self.delivery(receive).deliver(ProcessEvent::ProcessExited(status));
         }
     }

@@ -154,20 +154,23 @@ impl State {
     }
 }
 
+/// To see the exit of a child without collecting it.
+const LOOK: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOWAIT);
+
 /// How a child has exited, without collecting it; none while it runs.
 fn peek(pid: Pid) -> Option<Exited> {
-    look(pid, WaitIdOptions::NOHANG)
+    seen(retry(|| Ok(rustix::process::waitid(WaitId::Pid(pid), LOOK | WaitIdOptions::NOHANG)?)))
 }
 
 /// The same when it has exited; blocks until then.
 #[cfg(target_os = "linux")]
 fn wait(pid: Pid) -> Exited {
-    look(pid, WaitIdOptions::empty()).unwrap_or_else(|| Exited { status: unknown(), collected: true })
+    seen(retry(|| Ok(rustix::process::waitid(WaitId::Pid(pid), LOOK)?)))
+        .unwrap_or_else(|| Exited { status: unknown(), collected: true })
 }
 
-fn look(pid: Pid, how: WaitIdOptions) -> Option<Exited> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | how;
-    match retry(|| Ok(rustix::process::waitid(WaitId::Pid(pid), options)?)) {
+fn seen(answer: io::Result<Option<WaitIdStatus>>) -> Option<Exited> {
+    match answer {
         Ok(status) => status.map(|status| Exited { status: exit_status(&status), collected: false }),
         // Somebody else has collected it: its number may be that of another process.
         Err(_) => Some(Exited { status: unknown(), collected: true }),
@@ -183,7 +186,7 @@ fn exit_status(status: &WaitIdStatus) -> ExitStatus {
 }
 
 /// Somebody else has collected the exit: what it was cannot be known any more.
-fn unknown() -> ExitStatus {
+pub(crate) fn unknown() -> ExitStatus {
     const UNKNOWN: i32 = 255;
     exit_code(UNKNOWN)
 }

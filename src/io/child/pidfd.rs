@@ -2,17 +2,20 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::process::{self, Command};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 
-use super::{Child, Ends, Exit, Exited, Process, Spawned, Target, peek, wait};
+use super::{Child, Ends, Exit, Exited, LOOK, Process, Spawned, Target, seen, wait};
 use crate::io::async_io::Binding;
+use crate::io::errors::retry;
 use crate::running::spawn as background;
 
 /// A place for the descriptor of a child. It is taken before the child is started, which could not be waited for without.
@@ -71,16 +74,32 @@ impl Child for PidfdChild {
         match (target, &self.pidfd) {
             (Target::Child, Some(pidfd)) => pidfd_send_signal(pidfd, signal)?,
             (Target::Child, None) => return Err(Errno::SRCH.into()),
-            (Target::Group, _) => rustix::process::kill_process_group(self.pid, signal)?,
+            (Target::Group, Some(pidfd)) => {
+                // If somebody else has collected its leader, the number may be that of another group.
+                look(self.pid, pidfd.as_fd(), LOOK | WaitIdOptions::NOHANG).map_err(|_| Errno::SRCH)?;
+                rustix::process::kill_process_group(self.pid, signal)?;
+            }
+            (Target::Group, None) => return Err(Errno::SRCH.into()),
         }
         Ok(None)
     }
 
     fn collect(&mut self) {
-        // What it was is known already.
-        let _ = self.child.try_wait();
+        if let Some(pidfd) = &self.pidfd {
+            // What it was is known already.
+            let _ = look(self.pid, pidfd.as_fd(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        }
         self.collected = true;
     }
+}
+
+/// Waits for the exit of a child by its descriptor: only that is no other's, if somebody else has collected the exit. Linux
+/// 5.3 knows numbers only.
+fn look(pid: Pid, pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> io::Result<Option<WaitIdStatus>> {
+    retry(|| match waitid(WaitId::PidFd(pidfd), options) {
+        Err(Errno::INVAL) => Ok(waitid(WaitId::Pid(pid), options)?),
+        status => Ok(status?),
+    })
 }
 
 impl Drop for PidfdChild {
@@ -126,7 +145,7 @@ async fn reap(pid: Pid, pidfd: Option<Arc<OwnedFd>>) {
 
 fn poll_reaped(pidfd: &mut Binding<OwnedFd>, pid: Pid, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     while pidfd.poll_readable(cx)?.is_ready() {
-        if !matches!(rustix::process::waitpid(Some(pid), WaitOptions::NOHANG), Ok(None) | Err(Errno::INTR)) {
+        if !matches!(look(pid, pidfd.stream().as_fd(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG), Ok(None)) {
             return Poll::Ready(Ok(()));
         }
     }
@@ -147,7 +166,8 @@ impl Exit for PidfdExit {
             match pidfd.poll_readable(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {
-                    if let Some(exited) = peek(self.pid) {
+                    let fd = pidfd.stream().as_fd();
+                    if let Some(exited) = seen(look(self.pid, fd, LOOK | WaitIdOptions::NOHANG)) {
                         return Poll::Ready(exited);
                     }
                 }
@@ -165,6 +185,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     use super::*;
+    use crate::io::child::script::{Lead, Stage};
 
     #[test]
     fn a_process_that_has_got_the_number_of_a_child_is_not_killed() {
@@ -174,7 +195,19 @@ mod tests {
         let Ok(pidfd) = pidfd else { return eprintln!("skipped: there are no pidfds") };
         let other = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = Pid::from_child(&other);
-        drop(PidfdChild { child: other, pid, pidfd: Some(Arc::new(pidfd)), collected: false });
+        let pidfd = Arc::new(pidfd);
+        let mut exit = PidfdExit { pid, pidfd: Some(Binding::Unbound(pidfd.clone())), thread: None };
+        let mut child = PidfdChild { child: other, pid, pidfd: Some(pidfd), collected: false };
+        let group = child.signal(Target::Group, Signal::KILL);
+        assert_eq!(group.unwrap_err().raw_os_error(), Some(Errno::SRCH.raw_os_error()));
+        // It is known that the exit was collected by somebody else, though the number is that of a process.
+        let (stage, halves) = Stage::new();
+        let process = Process::new(stage.spawn(halves, [Lead::Elsewhere; 3]).child, false);
+        let exited = smol::block_on(poll_fn(|cx| exit.poll(cx, &process)));
+        assert!(exited.collected);
+        child.collect();
+        child.collected = false;
+        drop(child);
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
         assert_eq!(wait(pid).status.signal(), Some(Signal::TERM.as_raw()));
         rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap();

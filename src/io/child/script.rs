@@ -26,6 +26,7 @@ pub(crate) enum Step {
     Hold(Pipe),
     Wait(Duration),
     Ignore(Signal),
+    Protect,
     Exit(i32),
     ExitBy(Signal),
 }
@@ -58,6 +59,8 @@ struct State {
     /// What has ended, but the script goes on.
     waiting: bool,
     ignored: Vec<Signal>,
+    /// It is another user's.
+    protected: bool,
     /// All that were sent.
     signals: Vec<(Target, Signal)>,
     /// Those that have not taken effect.
@@ -106,6 +109,7 @@ impl Stage {
             status: None,
             waiting: false,
             ignored: Vec::new(),
+            protected: false,
             signals: Vec::new(),
             arrived: VecDeque::new(),
             collected: false,
@@ -252,6 +256,7 @@ impl State {
                 self.clock.arm(time);
             }
             Step::Ignore(signal) => self.ignored.push(signal),
+            Step::Protect => self.protected = true,
             Step::Exit(code) => return self.exit(exit_code(code)),
             Step::ExitBy(signal) => return self.exit(ended_by(signal.as_raw(), false)),
         }
@@ -325,6 +330,9 @@ impl Child for ScriptChild {
 
     fn signal(&mut self, target: Target, signal: Signal) -> io::Result<Option<Waker>> {
         let mut state = self.0.lock();
+        if state.protected {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         state.signals.push((target, signal));
         state.arrived.push_back((target, signal));
         Ok(state.waker.take())

@@ -291,3 +291,30 @@ fn the_pipe_of_a_child_that_says_much_is_made_larger() {
         drop(running);
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_large_pipe_holds_is_told_before_the_exit() {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+    run(async || {
+        let recorder = Recorder::new();
+        let log = recorder.log();
+        let known = log.clone();
+        let recorder = recorder.on(Step::Exited, move |_| assert_eq!(known.output(Pipe::Stdout).len(), 1_000_000));
+        let mut command = Command::new("sh");
+        command.args(["-c", "read go; head -c 1000000 /dev/zero"]);
+        let child = subprocess_exec(recorder, &mut command).await.unwrap();
+        let stdout = child.transport().stdout().unwrap();
+        if stdout.with_pipe(|pipe| rustix::pipe::fcntl_setpipe_size(pipe, MEGABYTE)).unwrap().is_err() {
+            return eprintln!("skipped: this user may not have so large a pipe");
+        }
+        child.transport().stdin().unwrap().write("go\n");
+        let pid = Pid::from_raw(i32::try_from(child.transport().pid()).unwrap()).unwrap();
+        // It has exited when it is polled for the first time.
+        let exited = move || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        smol::unblock(exited).await;
+        child.await;
+        assert_eq!(log.returncode(), Some(0));
+    });
+}
