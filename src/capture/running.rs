@@ -37,7 +37,8 @@ const PIPES_FULL: u64 = 2 * 1024 * 1024;
 ///
 /// What the system says when the program cannot be started, as with [`Run::start`]. A [`Failure`], with all that was
 /// captured in it, if the child was not successful and the run is not [`unchecked`](Run::unchecked), or if a sink or what
-/// feeds standard input has failed.
+/// feeds standard input has failed. A child that is to be killed and may not be, because it runs as another user, is left
+/// alone: [`PermissionDenied`](io::ErrorKind::PermissionDenied), with the exit code 255.
 ///
 /// # Panics
 ///
@@ -137,6 +138,8 @@ pub(super) struct Running {
     late: u64,
     /// When sinks that are not done are given up.
     patience: Option<Instant>,
+    /// Why the child cannot be killed.
+    invulnerable: Option<io::Error>,
 }
 
 impl Running {
@@ -152,6 +155,7 @@ impl Running {
             deadline,
             late: 0,
             patience: None,
+            invulnerable: None,
         }
     }
 
@@ -203,7 +207,7 @@ impl Running {
         };
         match action {
             Action::Terminate => self.terminate(),
-            Action::Kill => self.signal(Signal::KILL.as_raw()),
+            Action::Kill => self.kill(),
             Action::Cut => tap.cut(&self.transport),
         }
         true
@@ -220,6 +224,11 @@ impl Running {
     fn terminate(&self) {
         self.signal(self.manner.stop_signal);
         self.signal(Signal::CONT.as_raw());
+    }
+
+    fn kill(&mut self) {
+        let killed = self.handle().signal(Signal::KILL.as_raw());
+        self.invulnerable = killed.err().filter(|err| err.kind() == io::ErrorKind::PermissionDenied);
     }
 
     fn signal(&self, signal: i32) {
@@ -288,7 +297,7 @@ impl Running {
         let now = tap.now();
         match tap.course.next(now) {
             Some(Action::Terminate) => self.terminate(),
-            Some(Action::Kill) => self.signal(Signal::KILL.as_raw()),
+            Some(Action::Kill) => self.kill(),
             Some(Action::Cut) | None => {}
         }
         true
@@ -306,9 +315,14 @@ impl Future for Running {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Captured>> {
         let this = &mut *self;
         if let Some(mut child) = this.child.take() {
-            match this.poll_child(&mut child, cx) {
-                Poll::Ready(tap) => this.tap = Some(tap),
-                Poll::Pending => {
+            match (this.poll_child(&mut child, cx), this.invulnerable.take()) {
+                (Poll::Ready(tap), _) => this.tap = Some(tap),
+                (Poll::Pending, Some(err)) => {
+                    let mut tap = child.abandon();
+                    tap.give_up(&err);
+                    this.tap = Some(tap);
+                }
+                (Poll::Pending, None) => {
                     this.child = Some(child);
                     return Poll::Pending;
                 }

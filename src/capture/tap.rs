@@ -11,6 +11,7 @@ use super::course::{Course, End};
 use super::memory::{Keep, Memory};
 use super::sink::{Chunk, Sink};
 use super::stamps::Stamps;
+use crate::io::child::unknown;
 use crate::io::clock::Clock;
 use crate::process::SubprocessTransport;
 use crate::protocol::{Pipe, SubprocessProtocol};
@@ -112,6 +113,13 @@ impl Tap {
     pub(super) fn fail(&mut self, err: io::Error) {
         self.failure.get_or_insert(err);
         self.course.stop(End::Failed);
+    }
+
+    /// The child cannot be ended: it goes on without anybody.
+    pub(super) fn give_up(&mut self, err: &io::Error) {
+        self.fail(io::Error::new(err.kind(), format!("the child could not be killed: {err}")));
+        self.status = Some(unknown());
+        self.exited_after = self.now().saturating_duration_since(self.course.started());
     }
 
     /// Those that have not taken everything yet never will.

@@ -111,6 +111,10 @@ impl Writer {
     }
 
     /// A sink that writes what `format` appends for each line.
+    ///
+    /// # Panics
+    ///
+    /// If `long` says that lines are split into parts of no bytes.
     #[must_use]
     pub fn lines<F>(&self, long: LongLines, mut format: F) -> impl Sink + use<F>
     where

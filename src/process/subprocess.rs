@@ -120,6 +120,16 @@ impl<P: SubprocessProtocol> Subprocess<P> {
     }
 }
 
+impl<P: SubprocessProtocol> Subprocess<P> {
+    /// Ends it as dropping does, and gives the protocol back.
+    pub(crate) fn abandon(mut self) -> P {
+        let mut running = self.running.take().expect(RESOLVED);
+        let (actor, mut adapter) = running.split(&self.transport);
+        actor.end(&mut adapter);
+        running.protocol
+    }
+}
+
 impl<P: SubprocessProtocol> Future for Subprocess<P> {
     type Output = P;
 

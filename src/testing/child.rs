@@ -111,6 +111,12 @@ impl Script {
         self.step(Step::Ignore(parse(signal)))
     }
 
+    /// Belongs to another user from here on, as what `sudo` has started: signals are refused with
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
+    pub fn protect(self) -> Self {
+        self.step(Step::Protect)
+    }
+
     /// Exits.
     pub fn exit(self, code: i32) -> Self {
         self.step(Step::Exit(code))

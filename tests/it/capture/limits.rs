@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use smol_transports::Pipe;
-use smol_transports::capture::{self, Capture, End, Run};
+use smol_transports::capture::{self, Capture, Captured, End, Failure, Run};
 use smol_transports::testing::{Clock, Script, ScriptedChild, poll};
 
 use crate::common::guard;
@@ -39,7 +39,7 @@ impl Stage {
 
     /// Lets time pass, and the run end.
     #[track_caller]
-    fn end(&mut self, time: Duration) -> capture::Captured {
+    fn end(&mut self, time: Duration) -> Captured {
         assert!(poll(&mut self.run).is_pending());
         self.clock.advance(time);
         done(&mut self.run)
@@ -263,4 +263,32 @@ fn dropping_what_has_not_started_starts_nothing() {
     let child = script.child();
     drop(IntoFuture::into_future(capture::run(script)));
     assert!(!child.has_exited());
+}
+
+/// As what sudo has started: nobody waits for ever for what cannot be killed.
+#[test]
+fn a_child_that_may_not_be_killed_is_left() {
+    let script = || Script::new().stdout("begun").protect();
+    let stage = Stage::new(script(), |run| run.limit(10 * SECOND));
+    let failure = left(stage, 10 * SECOND, |_| ());
+    assert_eq!(failure.end(), End::Limit);
+    assert_eq!(failure.stdout().head(), b"begun");
+    let failure = left(Stage::new(script(), |run| run), Duration::ZERO, |run| run.handle().stop());
+    assert_eq!(failure.end(), End::Stopped);
+    let failure = left(Stage::new(script(), |run| run.unchecked()), Duration::ZERO, |run| run.handle().kill());
+    assert_eq!(failure.code(), Some(255));
+}
+
+/// What a run has come to that had no effect on its child.
+fn left(mut stage: Stage, after: Duration, end: impl FnOnce(&Capture)) -> Captured {
+    assert!(poll(&mut stage.run).is_pending());
+    end(&stage.run);
+    stage.clock.advance(after);
+    let first = poll(&mut stage.run);
+    stage.clock.advance(3 * SECOND);
+    let result = if first.is_ready() { first } else { poll(&mut stage.run) };
+    let Poll::Ready(Err(err)) = result else { panic!("it is not over, or was good") };
+    assert_eq!(err.kind(), ErrorKind::PermissionDenied);
+    assert!(err.to_string().contains("could not be killed"), "{err}");
+    Failure::of(&err).expect("a failure").captured().clone()
 }
