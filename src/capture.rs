@@ -302,9 +302,9 @@ impl Run {
         self
     }
 
-    /// How long pipes are read after the exit that something else holds; 250 ms by default. Time in which a sink has no
-    /// room does not count, and what the child has written before its exit is read in any case, unless the run was stopped
-    /// and a sink has no room at the end of this time.
+    /// How long a pipe that something else holds is still read after the exit; 250 ms by default. Time in which a sink has
+    /// no room does not count, and what the child has written before its exit is read in any case, unless the run was
+    /// stopped and a sink has no room at the end of this time.
     pub const fn drain_limit(mut self, limit: Duration) -> Self {
         self.plan.drain = limit;
         self
@@ -316,7 +316,7 @@ impl Run {
         self
     }
 
-    /// Lets live what is left of the process group when the child has exited by itself. Was it stopped before, they are
+    /// Spares what is left of the process group when the child has exited by itself. If the run was stopped before, it is
     /// killed all the same.
     pub const fn leave_survivors(mut self) -> Self {
         self.survivors = Survivors::Spared;

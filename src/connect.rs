@@ -33,8 +33,9 @@ pub use socket::{ConnectSocket, StreamSocket, connect_accepted_socket, connect_s
 ///
 /// # Errors
 ///
-/// What the look-up says; the error of the attempt if there was one address; else one error that names all attempts,
-/// with their kind if it is the same for all. A protocol whose connection fails gets no callback.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for text that is not `host:port`. What the look-up says; the error of the
+/// attempts if it reads the same for all; else one that names each address, with their kind if it is the same for all. A
+/// protocol whose connection fails gets no callback.
 ///
 /// # Cancel safety
 ///

@@ -62,8 +62,9 @@
 //!
 //! # How it works
 //!
-//! - An entry point, [`create_connection`], [`create_server`] or [`create_datagram_endpoint`], gives a running thing that
-//!   is a future: a [`Connection`] makes progress while it is polled and resolves to the protocol when it is lost.
+//! - An entry point, such as [`create_connection`] or [`create_datagram_endpoint`], gives a running thing that is a future:
+//!   a [`Connection`] makes progress while it is polled and resolves to the protocol when it is lost. A [`Server`] is run by
+//!   one of its `serve_*` methods, or in the background by [`Server::spawn`].
 //! - [`Connection::transport`] is its handle: cloneable, `Send + Sync`, never blocking. Callbacks are given it too.
 //! - What waits to leave lies in a buffer with two marks, [`WriteLimits`], that decide when `pause_writing` and
 //!   `resume_writing` are called.
@@ -73,15 +74,16 @@
 //! - `capture` (Unix) runs a child and captures its output, with sinks, time limits, and a stop for all that it has
 //!   started.
 //!
-//! Every name of asyncio can be searched for here. The repository has [a book] that begins at the beginning.
+//! The names of asyncio's transports and protocols can be searched for here. The repository has [a book] that begins at the
+//! beginning.
 //!
 //! [a book]: https://github.com/smol-rs/smol-transports/blob/HEAD/book/src/SUMMARY.md
 //!
 //! # Features
 //!
 //! None is on by default, and each only adds something: `tls`, TLS with the cryptography of ring; `tls-aws-lc`, the same
-//! with that of AWS-LC; `tls-custom`, TLS with a configuration of your own; `tls-platform-roots` and `tls-webpki-roots`,
-//! the authorities that a client trusts; `tracing`, spans and events.
+//! with that of AWS-LC; `tls-custom`, TLS with a configuration of your own; beside one of the first two,
+//! `tls-platform-roots` and `tls-webpki-roots`, the authorities that a client trusts; `tracing`, spans and events.
 //!
 //! # What runs in the background
 //!
@@ -91,6 +93,8 @@
 //! - On Linux, the threads of the [`driver`], one unless more are asked for, once something runs in the background: by
 //!   [`Connection::spawn`] and its like, [`Server::spawn`], [`Server::serve_forever`] or [`spawn`], and for the collecting of
 //!   a child that is dropped while it runs. Elsewhere smol's global executor does this work.
+//!
+//! [`driver`]: https://docs.rs/smol-transports/latest/smol_transports/driver/
 //!
 //! This crate installs no signal handler; to learn that a child has exited, async-process does so on systems other than
 //! Linux from 5.3 on.
@@ -175,6 +179,9 @@ pub use tls::{IntoServerName, IntoTlsAcceptor, IntoTlsConnector, StartTls, Tls, 
 pub use transport::{ReadTransport, Transport, WriteTransport};
 #[cfg(unix)]
 pub use unix::{ConnectUnix, create_unix_connection, create_unix_server};
+
+/// Crates whose types are in the interface.
+pub use {bytes, socket2};
 
 #[cfg(feature = "tls-custom")]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "tls", feature = "tls-aws-lc", feature = "tls-custom"))))]

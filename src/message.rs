@@ -285,6 +285,13 @@ impl<C> fmt::Display for Closed<C> {
 
 impl<C: fmt::Debug> Error for Closed<C> {}
 
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe), as of a write that came too late.
+impl<C> From<Closed<C>> for io::Error {
+    fn from(closed: Closed<C>) -> Self {
+        Self::new(io::ErrorKind::BrokenPipe, closed.to_string())
+    }
+}
+
 /// What became of a write.
 ///
 /// # Examples

@@ -44,6 +44,10 @@ pub use transport::{PipeTransport, SubprocessTransport};
 /// What the system says when the program cannot be started; nothing is left behind then, and the protocol gets no
 /// callback.
 ///
+/// # Cancel safety
+///
+/// It does not wait: nothing is started before the builder is awaited, and then the child is there at once.
+///
 /// # Examples
 ///
 /// ```

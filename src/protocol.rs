@@ -50,7 +50,8 @@ pub enum OnEof {
 ///         transport.write(data);
 ///     }
 ///
-///     // Who writes as fast as a peer sends must stop when that does not read. Examples elsewhere leave it out.
+///     // A peer may send without reading the answers: it is not read from while they pile up. Examples elsewhere leave
+///     // this out.
 ///     fn pause_writing(&mut self, transport: &Transport) {
 ///         transport.pause_reading();
 ///     }
@@ -117,7 +118,8 @@ pub trait BufferedProtocol<T = Transport> {
     fn connection_made(&mut self, transport: &T) {}
 
     /// Lends the buffer to receive into, all of it. An empty one is an error that ends the connection. A call may be
-    /// followed by another one without a `buffer_updated` between them.
+    /// followed by another one without a `buffer_updated` between them. `size_hint` is what protocols without a buffer are
+    /// given at once at most, 256 KiB; the buffer may be smaller or larger.
     fn get_buffer(&mut self, size_hint: usize) -> &mut [u8];
 
     /// That many bytes have arrived at the start of the buffer; never zero.
@@ -203,7 +205,8 @@ pub trait SubprocessProtocol {
     /// The child has written to its standard output or error; never empty.
     fn pipe_data_received(&mut self, transport: &SubprocessTransport, pipe: Pipe, data: &[u8]) {}
 
-    /// A pipe is gone. `None` after an orderly end: end of file, `close`, or a reader of `Stdin` that nothing waited for.
+    /// A pipe is gone. `None` after an orderly end: end of file, `close`, or a child that has closed its end of `Stdin`
+    /// while nothing waited to be written.
     fn pipe_connection_lost(&mut self, transport: &SubprocessTransport, pipe: Pipe, exc: Option<io::Error>) {}
 
     /// The child has exited, whatever still holds its pipes. What it has written itself was told before, unless a pipe is
@@ -216,7 +219,9 @@ pub trait SubprocessProtocol {
     /// The buffer for `Stdin` has emptied: writing may go on.
     fn resume_writing(&mut self, transport: &SubprocessTransport, pipe: Pipe) {}
 
-    /// The child has exited and all its pipes are gone; the last call.
+    /// All is over; the last call. The child has exited and its pipes are gone, unless the
+    /// [`Subprocess`](crate::Subprocess) was dropped or a callback has panicked: then the child was killed, and nobody is
+    /// told its exit. `exc` is there only if a callback has panicked.
     fn connection_lost(&mut self, exc: Option<io::Error>) {}
 }
 

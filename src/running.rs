@@ -41,7 +41,7 @@ pub(crate) async fn host<T>(executor: &async_executor::LocalExecutor<'_>, future
 /// for what computes long.
 ///
 /// [`actor`]: crate::actor
-/// [`driver`]: crate::driver
+/// [`driver`]: https://docs.rs/smol-transports/latest/smol_transports/driver/
 ///
 /// # Panics
 ///
@@ -94,6 +94,11 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
 }
 
 /// A spawned transport: a future that resolves to its protocol.
+///
+/// # Panics
+///
+/// A panic of a callback is resumed in whoever awaits it. It panics too if it was spawned on an executor that was dropped
+/// meanwhile.
 ///
 /// # Dropping
 ///

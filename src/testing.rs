@@ -2,8 +2,8 @@
 //!
 //! [`Memory`] makes a real [`Connection`] whose other end is a [`Peer`]: feed it bytes in chosen pieces, end or break
 //! it, slow down the writing, read what was written. [`poll`] lets a connection do all it can do now, and [`finish`] runs
-//! it to its end; [`converse()`] runs two protocols against each other. No thread, no socket, no time passes by itself: a
-//! [`Clock`] is moved by hand.
+//! it to its end; [`converse()`] runs two protocols against each other. There is no thread and no socket, and with a
+//! [`Clock`], which is moved by hand, no time passes by itself.
 //!
 //! # Examples
 //!

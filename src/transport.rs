@@ -123,7 +123,8 @@ impl Transport {
         self.mailbox.write_eof()
     }
 
-    /// Whether this kind of transport has a [`write_eof`](Self::write_eof): all have, but those over TLS.
+    /// Whether this kind of transport has a [`write_eof`](Self::write_eof): all have, but those over TLS without its
+    /// half-close.
     #[must_use]
     pub fn can_write_eof(&self) -> bool {
         self.mailbox.can_write_eof()
@@ -264,6 +265,9 @@ impl Transport {
     }
 
     /// Posts a command: the message form of the methods above.
+    ///
+    /// `Ok` says that it was posted. What the method would have answered is not told: that a write was refused, that there
+    /// is no `write_eof` over TLS.
     ///
     /// # Errors
     ///

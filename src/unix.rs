@@ -70,13 +70,15 @@ pub fn create_unix_connection<P: StreamProtocol<Transport>>(protocol: P, path: i
 
 /// Listens on a Unix socket and makes a protocol for each client.
 ///
-/// `path` is a path or a [`UnixAddr`]. It works as [`create_server`] otherwise; options that are about TCP do nothing.
+/// `path` is a path or a [`UnixAddr`]. It works as [`create_server`] otherwise; options that are about TCP do nothing, but
+/// for `reuse_port`, which is refused.
 ///
 /// A socket file that is at the path already is taken over if no socket is bound to it any more. What belongs to
 /// another server, whether that listens or not, is left alone, and so is every other kind of file. The permissions of
 /// the new file are those that the process's umask leaves.
 ///
-/// Descriptors that a peer passes along are not received.
+/// Descriptors that a peer passes along are not received, and closed. What the peer has sent behind them may wait until it
+/// sends again.
 ///
 /// The file is removed as soon as the server is closed or dropped, if it is still the same file and
 /// [`cleanup_socket`](CreateServer::cleanup_socket) was not turned off.
@@ -86,6 +88,10 @@ pub fn create_unix_connection<P: StreamProtocol<Transport>>(protocol: P, path: i
 /// [`AddrInUse`](io::ErrorKind::AddrInUse) if there is another server, or another kind of file; what the system says,
 /// with the path in the text. [`InvalidInput`](io::ErrorKind::InvalidInput) if the path is empty, too long or contains
 /// a zero byte, [`Unsupported`](io::ErrorKind::Unsupported) for an abstract name where there are none.
+///
+/// # Cancel safety
+///
+/// It does not wait. Dropping the builder makes nothing.
 ///
 /// # Examples
 ///

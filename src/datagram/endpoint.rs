@@ -148,7 +148,9 @@ impl<P: DatagramProtocol> DatagramEndpoint<P> {
 
     /// Runs the endpoint in the background: asyncio's pair of transport and protocol.
     ///
-    /// It runs on the driver threads, see [`driver`](crate::driver), or on smol's global executor where there are none.
+    /// It runs on the driver threads, see [`driver`], or on smol's global executor where there are none.
+    ///
+    /// [`driver`]: https://docs.rs/smol-transports/latest/smol_transports/driver/
     ///
     /// # Panics
     ///
