@@ -157,7 +157,8 @@ impl<F> Server<F> {
             match accepted.and_then(|newcomer| self.open(newcomer)) {
                 Ok((Opening::Open(link), place)) => return Poll::Ready(Some(Ok((link, place)))),
                 Ok((Opening::Handshake(handshake), place)) => {
-                    self.arrivals.spawn(Arrival::to_be_taken(handshake, &place), place)
+                    self.arrivals.spawn(Arrival::to_be_taken(handshake, &place), place);
+                    self.shared.arrives();
                 }
                 Err(err) => return Poll::Ready(Some(Err(err))),
             }

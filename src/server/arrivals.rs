@@ -1,8 +1,6 @@
 //! Clients that are not connected yet: their handshakes are going on.
 
 use std::collections::VecDeque;
-use std::error::Error;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -13,7 +11,7 @@ use async_executor::Executor;
 
 use super::clients::Place;
 use crate::connect::{Handshake, Link};
-use crate::info::Addr;
+use crate::io::errors::within;
 
 /// A client in its handshake.
 pub(crate) struct Arrival {
@@ -40,30 +38,8 @@ impl Arrival {
         let peer = self.handshake.peername().cloned();
         let shaken = ready!(Pin::new(&mut self.handshake).poll(cx));
         place.end_handshake();
-        Poll::Ready(Some(shaken.map_err(|err| io::Error::new(err.kind(), Failed { peer, err }))))
-    }
-}
-
-/// A handshake that has failed, and with whom.
-#[derive(Debug)]
-struct Failed {
-    peer: Option<Addr>,
-    err: io::Error,
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the TLS handshake")?;
-        if let Some(peer) = &self.peer {
-            write!(f, " with {peer}")?;
-        }
-        write!(f, " has failed: {}", self.err)
-    }
-}
-
-impl Error for Failed {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.err)
+        let with = peer.map_or_else(String::new, |peer| format!(" with {peer}"));
+        Poll::Ready(Some(shaken.map_err(|err| within(format_args!("the TLS handshake{with} has failed"), err))))
     }
 }
 

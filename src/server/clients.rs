@@ -136,6 +136,10 @@ impl Shared {
     /// Closes the listening sockets; clients stay, but for those that nobody will take any more.
     pub(crate) fn close(&self) {
         self.stop_listening();
+        self.dismiss_arrivals();
+    }
+
+    fn dismiss_arrivals(&self) {
         let mut wakers = Vec::new();
         for (_, client) in &mut self.lock().clients {
             if let Client::Arriving(waker) = client {
@@ -145,6 +149,13 @@ impl Shared {
         }
         wakers.into_iter().for_each(Waker::wake);
         self.arrivals.get().into_iter().for_each(Dismissal::dismiss);
+    }
+
+    /// One more is on the way, and may have missed that the server was closed.
+    pub(crate) fn arrives(&self) {
+        if self.lock().closed {
+            self.dismiss_arrivals();
+        }
     }
 
     fn stop_listening(&self) {
@@ -245,12 +256,19 @@ impl Place {
 
     /// The client can be dismissed before it has a transport.
     pub(crate) fn begin_handshake(&self) {
-        self.set(Client::Handshaking(None));
+        self.begin(Client::Handshaking(None));
     }
 
     /// The same, for whoever takes the clients one by one.
     pub(crate) fn begin_arrival(&self) {
-        self.set(Client::Arriving(None));
+        self.begin(Client::Arriving(None));
+    }
+
+    fn begin(&self, stage: Client) {
+        if let Some(client) = self.shared.lock().clients.get_mut(self.key) {
+            // It may have been asked to end already.
+            *client = if matches!(client, Client::Coming(Some(_))) { Client::Unwanted } else { stage };
+        }
     }
 
     /// The handshake is over, and `connection_made` follows.
@@ -274,12 +292,6 @@ impl Place {
         drop(state);
         drop(known);
         is_unwanted
-    }
-
-    fn set(&self, client: Client) {
-        if let Some(place) = self.shared.lock().clients.get_mut(self.key) {
-            *place = client;
-        }
     }
 
     pub(crate) fn report(&self, err: io::Error) {

@@ -28,8 +28,8 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Closes the listening sockets at once, and removes the file of a Unix socket; clients stay. The second call does
-    /// nothing.
+    /// Closes the listening sockets at once, and removes the file of a Unix socket. Clients stay, but for those whose
+    /// handshake [`accept`](crate::Server::accept) has begun, and which nobody will take. The second call does nothing.
     ///
     /// The `serve_*` method that runs resolves when the last client has gone.
     pub fn close(&self) {
