@@ -99,7 +99,6 @@ use bytes::Bytes;
 use futures_io::AsyncRead;
 use rustix::process::Signal;
 
-use captured::NotStarted;
 pub use captured::{Captured, Failure};
 pub use course::End;
 use course::{Course, Plan};
@@ -114,6 +113,7 @@ use tap::{Branch, Survivors, Tap};
 pub use writer::Writer;
 
 use crate::io::clock::Deadline;
+use crate::io::errors::within;
 use crate::process::{IntoCommand, Program, Stdio, Streams, Subprocess};
 
 /// A run of `command`; awaiting it starts the child and resolves to what has come of it.
@@ -362,7 +362,7 @@ impl Run {
             has_group: self.has_group,
         };
         let child = Subprocess::spawned(tap, self.program, self.streams, self.has_group)
-            .map_err(|err| NotStarted::into_error(manner.program.clone(), err))?;
+            .map_err(|err| within(&manner.program, err))?;
         Ok(Running::new(manner, child, self.input, deadline))
     }
 }

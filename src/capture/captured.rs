@@ -31,8 +31,8 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// How the child has exited, whatever became of its pipes. If something else in this process has collected the exit,
-    /// it is the exit code 255.
+    /// How the child has exited, whatever became of its pipes. If that is not known it is the exit code 255: something else
+    /// in this process has collected the exit, or the child was left because it could not be killed.
     #[must_use]
     pub const fn status(&self) -> ExitStatus {
         self.status
@@ -216,31 +216,6 @@ fn signal_name(signal: i32) -> Option<&'static str> {
         Signal::XFSZ => "SIGXFSZ",
         _ => return None,
     })
-}
-
-/// A program that could not be started, which the system does not name.
-#[derive(Debug)]
-pub(super) struct NotStarted {
-    program: String,
-    cause: io::Error,
-}
-
-impl NotStarted {
-    pub(super) fn into_error(program: String, cause: io::Error) -> io::Error {
-        io::Error::new(cause.kind(), Self { program, cause })
-    }
-}
-
-impl fmt::Display for NotStarted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.program, self.cause)
-    }
-}
-
-impl Error for NotStarted {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.cause)
-    }
 }
 
 /// A run that has started and then failed: the error inside of the [`io::Error`].

@@ -227,7 +227,9 @@ impl Running {
     }
 
     fn kill(&mut self) {
-        let killed = self.handle().signal(Signal::KILL.as_raw());
+        // That succeeds if one of a group can be killed.
+        self.signal(Signal::KILL.as_raw());
+        let killed = self.transport.kill();
         self.invulnerable = killed.err().filter(|err| err.kind() == io::ErrorKind::PermissionDenied);
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Tap {
     survivors: Survivors,
     /// The child has exited before anybody has asked it to.
     by_itself: bool,
+    /// The child lives on.
+    left: bool,
 }
 
 /// What becomes of the processes that a child has left behind.
@@ -89,6 +91,7 @@ impl Tap {
             exited_after: Duration::ZERO,
             survivors,
             by_itself: false,
+            left: false,
         }
     }
 
@@ -119,6 +122,7 @@ impl Tap {
     pub(super) fn give_up(&mut self, err: &io::Error) {
         self.fail(io::Error::new(err.kind(), format!("the child could not be killed: {err}")));
         self.status = Some(unknown());
+        self.left = true;
         self.exited_after = self.now().saturating_duration_since(self.course.started());
     }
 
@@ -226,11 +230,12 @@ impl Tap {
     /// What it has come to, and why that is an error.
     pub(super) fn into_captured(self, stop_signal: i32) -> (Captured, Option<io::Error>) {
         let [stdout, stderr] = self.streams.map(|stream| stream.memory.into_output());
+        let was_killed = self.course.was_killed() && !self.left;
         let captured = Captured {
             status: self.status.unwrap_or_default(),
             end: self.course.end(),
-            was_killed: self.course.was_killed(),
-            ignored: (self.course.was_asked() && self.course.was_killed()).then_some(stop_signal),
+            was_killed,
+            ignored: (self.course.was_asked() && was_killed).then_some(stop_signal),
             duration: self.exited_after,
             stdout,
             stderr,

@@ -72,7 +72,11 @@ impl Child for PidfdChild {
 
     fn signal(&mut self, target: Target, signal: Signal) -> io::Result<Option<Waker>> {
         match (target, &self.pidfd) {
-            (Target::Child, Some(pidfd)) => pidfd_send_signal(pidfd, signal)?,
+            (Target::Child, Some(pidfd)) => match pidfd_send_signal(pidfd, signal) {
+                // Another user's, which has exited already: then there is nothing to be forbidden.
+                Err(Errno::PERM) if self.has_exited(pidfd) => {}
+                sent => sent?,
+            },
             (Target::Child, None) => return Err(Errno::SRCH.into()),
             (Target::Group, Some(pidfd)) => {
                 // If somebody else has collected its leader, the number may be that of another group.
@@ -114,6 +118,10 @@ impl Drop for PidfdChild {
 }
 
 impl PidfdChild {
+    fn has_exited(&self, pidfd: &OwnedFd) -> bool {
+        matches!(look(self.pid, pidfd.as_fd(), LOOK | WaitIdOptions::NOHANG), Ok(Some(_)))
+    }
+
     /// Kills it, if it has not exited by itself; false if somebody else has collected its exit, so that the number may be
     /// that of another process.
     fn kill(&mut self) -> bool {

@@ -289,6 +289,7 @@ fn left(mut stage: Stage, after: Duration, end: impl FnOnce(&Capture)) -> Captur
     let result = if first.is_ready() { first } else { poll(&mut stage.run) };
     let Poll::Ready(Err(err)) = result else { panic!("it is not over, or was good") };
     assert_eq!(err.kind(), ErrorKind::PermissionDenied);
+    assert!(!Failure::of(&err).is_some_and(|failure| failure.captured().was_killed()));
     assert!(err.to_string().contains("could not be killed"), "{err}");
     Failure::of(&err).expect("a failure").captured().clone()
 }
