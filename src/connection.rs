@@ -210,12 +210,12 @@ impl<P: StreamProtocol<T>, T: 'static> Connection<P, T> {
         self.running.as_mut().expect(RESOLVED).actor.poll_flushed(cx)
     }
 
-    /// Whether the peer has finished already, as far as the protocol was told.
     /// Why it was lost, if it was by an error.
     pub(crate) fn loss(&self) -> Option<io::Error> {
         self.running.as_ref().expect(RESOLVED).actor.mailbox().end()?.err()
     }
 
+    /// Whether the peer has finished already, as far as the protocol was told.
     pub(crate) fn is_at_eof(&self) -> bool {
         self.running.as_ref().expect(RESOLVED).actor.mailbox().is_at_eof()
     }

@@ -304,7 +304,7 @@ impl AsyncWrite for IoStream {
         if self.transport().write_buffer_size() > 0 {
             return Poll::Pending;
         }
-        if self.over {
+        if self.over || self.transport().mailbox().has_dropped() {
             return Poll::Ready(self.outcome());
         }
         let waker = Waker::from(self.wakers.clone());

@@ -150,8 +150,8 @@ impl DatagramSide {
     }
 
     /// Sends after the end: without a peer that goes on until the descriptor is closed, but nothing waits any more.
-    /// Whether it was sent, or has failed and that will be told. To a protocol that answers each error with a datagram the
-    /// end would never come if all were told.
+    /// Whether it was sent, or has failed. To a protocol that answers each error with a datagram the end would never come if
+    /// all were told.
     pub(crate) fn send_late(&mut self, data: &[u8], to: Option<&Addr>) -> bool {
         let may_send = matches!(self.route, Route::Open) && self.late_errors < LATE_ERRORS;
         let untold = self.errors.len();

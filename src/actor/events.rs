@@ -170,7 +170,8 @@ pub struct ProcessActor {
     inlet: Inlet<ProcessEvent<'static>>,
 }
 
-/// Runs a datagram socket without a protocol, connected or not. Like [`open`] otherwise.
+/// Runs a datagram socket without a protocol, connected or not. Like [`open`] otherwise, but for errors: while nobody takes
+/// the events, and they have no room, errors are dropped.
 ///
 /// # Errors
 ///

@@ -269,7 +269,7 @@ impl StreamActor {
 
     /// The time limit that has passed, if one has.
     fn overdue(&mut self, cx: &mut Context<'_>) -> Option<Limit> {
-        let times = self.times.as_mut()?;
+        let times = self.times.as_mut().filter(|times| times.has_limits())?;
         let progress = self.endpoint.as_mut().map(|endpoint| endpoint.take_progress()).unwrap_or_default();
         if progress.received {
             times.received();

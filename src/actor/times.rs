@@ -50,6 +50,11 @@ impl Times {
         self.late.is_some_and(|at| self.deadline.has_come(at, cx))
     }
 
+    /// Whether there are limits besides that of closing.
+    pub(crate) const fn has_limits(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// The limit that has passed, if one has; else the task is woken when one may have.
     pub(crate) fn passed(
         &mut self,

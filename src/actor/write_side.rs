@@ -131,7 +131,7 @@ impl WriteSide {
 
     /// Whether the peer has to take something. What is behind an upgrade waits for its handshake, which has a limit of its
     /// own.
-    fn waits_for_peer(&mut self) -> bool {
+    pub(crate) fn waits_for_peer(&mut self) -> bool {
         match self.outbox.front() {
             Front::Empty => false,
             Front::Bytes | Front::Eof | Front::Job(Job::SendFile(_)) => true,

@@ -150,14 +150,6 @@ impl<W: SendSide> Mailbox<W> {
         self.lock().write.unblock();
     }
 
-    /// Sending is worth a try, whatever was reported; not while an upgrade waits for its handshake.
-    pub(crate) fn try_again(&self) {
-        let mut inner = self.lock();
-        if !inner.write.is_upgrading() {
-            inner.write.unblock();
-        }
-    }
-
     /// The endpoint has failed: that is the cause of the end, so nothing that could fail as well is tried before. An orderly
     /// end has failed with it.
     pub(crate) fn break_off(&self, exc: io::Error) {

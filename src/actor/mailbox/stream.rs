@@ -123,6 +123,14 @@ impl Mailbox {
         self.lock().write.times()
     }
 
+    /// Sending is worth a try, whatever was reported; not while an upgrade waits for its handshake.
+    pub(crate) fn try_again(&self) {
+        let mut inner = self.lock();
+        if inner.write.waits_for_peer() {
+            inner.write.unblock();
+        }
+    }
+
     /// Something that was sent is on its way, though it does not count as sent yet.
     pub(crate) fn note_progress(&self) {
         self.lock().write.note_progress();
