@@ -87,10 +87,12 @@ fn split(text: &str) -> io::Result<(String, u16)> {
     let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{why}: {text:?}"));
     let (host, port) = text.rsplit_once(':').ok_or_else(|| invalid("no port in the address"))?;
     let port = port.parse().map_err(|_| invalid("the port is not a number below 65536"))?;
-    if host.contains(':') {
+    // The name of an interface in it is for the look-up.
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if inside.is_none() && host.contains(':') {
         return Err(invalid("an IPv6 address must stand in brackets"));
     }
-    Ok((host.to_owned(), port))
+    Ok((inside.unwrap_or(host).to_owned(), port))
 }
 
 impl From<&str> for Address {
@@ -146,3 +148,17 @@ macro_rules! from_socket_addr {
 }
 
 from_socket_addr!(SocketAddr, SocketAddrV4, SocketAddrV6, (IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interface_of_an_address_in_brackets_is_left_to_the_look_up() {
+        assert_eq!(split("[fe80::1%eth0]:80").unwrap(), ("fe80::1%eth0".to_owned(), 80));
+        assert_eq!(split("example.com:80").unwrap(), ("example.com".to_owned(), 80));
+        for text in ["fe80::1%eth0:80", "[fe80::1:80", "fe80::1]:80", "[::1]", "host:65536"] {
+            assert_eq!(split(text).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{text}");
+        }
+    }
+}

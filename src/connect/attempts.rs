@@ -153,6 +153,10 @@ impl Race {
 async fn attempt(addr: SocketAddr, local: Vec<SocketAddr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    if cfg!(unix) && local.iter().any(|local| local.port() != 0) {
+        // Attempts that are made side by side share the port.
+        socket.set_reuse_address(true)?;
+    }
     bind(&socket, &local)?;
     match socket.connect(&addr.into()) {
         Err(err) if !is_in_progress(&err) => return Err(err),

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
 use std::os::unix::net::UnixListener;
 
 use async_io::Async;
-use socket2::Socket;
+use socket2::{Socket, Type};
 
 use super::clients::Guard;
 use super::listener::ListenOptions;
@@ -38,12 +38,21 @@ impl Listen {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         match self.0 {
-            Kind::Sockets(sockets) => Ok((sockets.into_iter().collect::<io::Result<_>>()?, None)),
+            Kind::Sockets(sockets) => Ok((sockets.into_iter().map(check).collect::<io::Result<_>>()?, None)),
             Kind::Addresses(addrs) => Ok((bind_all(addrs, options).await?, None)),
             #[cfg(unix)]
             Kind::Unix(addr) => bind_unix(&addr, options),
         }
     }
+}
+
+/// One of packets can listen too, and would be taken for a stream.
+fn check(socket: io::Result<Socket>) -> io::Result<Socket> {
+    let socket = socket?;
+    if socket.r#type()? == Type::STREAM {
+        return Ok(socket);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"))
 }
 
 #[cfg(unix)]

@@ -213,3 +213,9 @@ fn a_callback_that_fails_a_transport_tells_its_own_error() {
     assert_eq!(log.end(), Some(ErrorKind::InvalidData));
     assert!(b"sorry".starts_with(&read_all(far)));
 }
+
+#[test]
+fn a_listening_socket_of_packets_is_no_stream() {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::SEQPACKET, None).unwrap();
+    assert_eq!(listen_error(vec![socket]).kind(), ErrorKind::InvalidInput);
+}

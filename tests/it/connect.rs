@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use async_io::Async;
 use smol_transports::{Address, StreamSocket, WriteLimits, connect_socket, create_connection};
+use socket2::{Domain, Socket, Type};
 
 use crate::common::{ANY, Silent, connected, guard, has_ipv6, read_exact, refusing, tcp_pair, unix_pair};
 use crate::recorder::{Call, Log, Recorder};
@@ -97,6 +98,22 @@ fn the_next_address_is_tried_when_one_does_not_answer() {
     let (_listener, addr) = listener();
     let silent = Silent::new();
     assert_eq!(guard(winner(&[silent.addr, addr])).unwrap(), addr);
+}
+
+/// The port is the same for both attempts, which are made side by side.
+#[cfg(unix)]
+#[test]
+fn a_local_port_is_no_hindrance_to_the_next_attempt() {
+    let (_listener, addr) = listener();
+    let silent = Silent::new();
+    // It keeps the port from others.
+    let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    held.set_reuse_address(true).unwrap();
+    held.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let local = held.local_addr().unwrap().as_socket().unwrap();
+    let connect = create_connection(silent_recorder(), vec![silent.addr, addr]).local_addr(local);
+    let connection = guard(connect.into_future()).unwrap();
+    assert_eq!(*connection.transport().extra_info().sockname().unwrap(), local);
 }
 
 #[test]
@@ -289,7 +306,7 @@ fn every_kind_of_stream_socket_is_taken() {
     let (near, far) = unix_pair();
     talk(Async::<UnixStream>::new(near).unwrap(), far);
     let (near, far) = tcp_pair();
-    talk(socket2::Socket::from(near), far);
+    talk(Socket::from(near), far);
     let (near, far) = unix_pair();
     talk(OwnedFd::from(near), far);
 }
