@@ -39,7 +39,9 @@
 //!
 //! The same is done when a time limit is over, when the future is dropped, and when a [`Handle`] says so. A Ctrl-C at the
 //! terminal reaches this process only, and not the group of the child: a tool passes it on by a [`Handle`], as the example
-//! `fanout` does, or leaves the child in the [`foreground`](Run::foreground).
+//! `fanout` does, or leaves the child in the [`foreground`](Run::foreground). The same goes for Ctrl-Z. And a child that is
+//! not in the foreground must not use the terminal: the system stops it if it asks for a password there or changes its
+//! mode (SIGTTIN, SIGTTOU), and it goes on for ever then unless there is a time limit.
 //!
 //! # Order and time
 //!
@@ -198,7 +200,8 @@ impl Run {
         self.stderr(Stdio::Stdout)
     }
 
-    /// Sends both outputs to where those of this process go; nothing is captured.
+    /// Sends both outputs to where those of this process go; nothing is captured. A child that takes the terminal for its
+    /// own, as an editor does, must be in the [`foreground`](Self::foreground).
     pub fn inherit(self) -> Self {
         self.stdout(Stdio::Inherit).stderr(Stdio::Inherit)
     }
@@ -244,7 +247,8 @@ impl Run {
 
 /// Where the input comes from.
 impl Run {
-    /// Where standard input comes from: nowhere by default. With [`Stdio::Piped`], [`Handle::stdin`] is its other end.
+    /// Where standard input comes from: nowhere by default. With [`Stdio::Piped`], [`Handle::stdin`] is its other end. To
+    /// read from a terminal the child must be in the [`foreground`](Self::foreground).
     pub fn stdin(mut self, stdio: impl Into<Stdio>) -> Self {
         self.input = Input::Elsewhere;
         self.streams.stdin = stdio.into();
@@ -317,7 +321,8 @@ impl Run {
     }
 
     /// Spares what is left of the process group when the child has exited by itself. If the run was stopped before, it is
-    /// killed all the same.
+    /// killed all the same. Their output belongs in a file or in [`Stdio::Null`]: pipes that are captured are closed at the
+    /// end of the run, and a write to them is answered by SIGPIPE then.
     pub const fn leave_survivors(mut self) -> Self {
         self.survivors = Survivors::Spared;
         self
@@ -347,7 +352,7 @@ impl Run {
 
     fn begin(self) -> io::Result<Running> {
         if Signal::from_named_raw(self.stop_signal).is_none() {
-            let text = format!("no such signal: {}", self.stop_signal);
+            let text = format!("no signal with a name: {}; those for real time are not supported", self.stop_signal);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let clock = self.program.clock();

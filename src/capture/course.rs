@@ -54,6 +54,8 @@ pub(super) struct Course {
     paused: Option<Instant>,
     /// The first reason to end it.
     end: Option<End>,
+    /// The child has exited, and what holds its pipes is not to be waited for any more.
+    hurried: bool,
     stopping: Stopping,
     /// It was asked to end before it was killed.
     asked: bool,
@@ -78,6 +80,7 @@ impl Course {
             begun: false,
             paused: None,
             end: None,
+            hurried: false,
             stopping: Stopping::No,
             asked: false,
             exited: None,
@@ -119,9 +122,14 @@ impl Course {
         self.exited = Some(now);
     }
 
-    /// Asks for the end, if nobody has.
+    /// Asks for the end, if nobody has. A child that has exited is not ended by a limit or a stop any more: there is
+    /// only less to wait for. That is not so if a sink has no room, since what is in the pipes will be missing then.
     pub(super) fn stop(&mut self, end: End) {
-        self.end.get_or_insert(end);
+        if self.exited.is_some() && self.paused.is_none() && end != End::Failed {
+            self.hurried = true;
+        } else {
+            self.end.get_or_insert(end);
+        }
     }
 
     /// Asks for the end without grace.
@@ -170,8 +178,8 @@ impl Course {
 
     /// What is due now; to be asked again after each action.
     pub(super) fn next(&mut self, now: Instant) -> Option<Action> {
-        if self.end.is_none() {
-            self.end = self.limits().find(|(at, _)| *at <= now).map(|(_, end)| end);
+        if let Some((_, end)) = self.limits().find(|(at, _)| *at <= now) {
+            self.stop(end);
         }
         let action = self.action().filter(|(at, _)| *at <= now).map(|(_, action)| action)?;
         match action {
@@ -187,7 +195,7 @@ impl Course {
 
     /// When to ask again, if nothing else happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let limit = if self.end.is_none() { self.limits().map(|(at, _)| at).min() } else { None };
+        let limit = self.limits().map(|(at, _)| at).min();
         let action = self.action().map(|(at, _)| at);
         limit.into_iter().chain(action).min()
     }
@@ -195,8 +203,9 @@ impl Course {
     /// The limits that still count, with the ends that they bring.
     fn limits(&self) -> impl Iterator<Item = (Instant, End)> + use<> {
         let is_silent = self.exited.is_none() && self.paused.is_none();
+        let is_open = self.end.is_none() && !self.hurried;
         let after = |since: Instant, limit: Option<Duration>, counts: bool| {
-            limit.filter(|_| counts).and_then(|limit| since.checked_add(limit))
+            limit.filter(|_| is_open && counts).and_then(|limit| since.checked_add(limit))
         };
         let limit = after(self.started, self.plan.limit, true);
         let first = after(self.silent_since, self.plan.first_output, is_silent && !self.begun);
@@ -227,7 +236,7 @@ impl Course {
             // What was asked to end with the child may take as long as the child.
             Stopping::Terminated(at) => drained.max(at.checked_add(self.plan.grace)),
             Stopping::Killed => drained,
-            Stopping::No if self.end.is_some() => Some(exited),
+            Stopping::No if self.end.is_some() || self.hurried => Some(exited),
             Stopping::No if self.paused.is_some() => None,
             Stopping::No => drained,
         }

@@ -14,9 +14,9 @@ use crate::protocol::Pipe;
 pub enum LongLines {
     /// Keep it in memory until it ends.
     Unbounded,
-    /// Hand it on in parts of so many bytes.
+    /// Hand it on in parts of at most so many bytes. No character of UTF-8 is cut, unless a part is smaller than one.
     Split(usize),
-    /// Hand on so many bytes of it, and drop the rest.
+    /// Hand on at most so many bytes of it, and drop the rest. No character of UTF-8 is cut.
     Truncate(usize),
     /// Fail.
     Error(usize),
@@ -157,14 +157,24 @@ impl Splitter {
                     let (part, rest) = data.split_at(size - self.begun.len());
                     self.begun.extend_from_slice(part);
                     data = rest;
-                    f(Line { pipe, at: self.at, data: &self.begun, is_complete: false, dropped: 0 });
-                    self.begun.clear();
+                    let whole = match self.begun.len() - unfinished(&self.begun) {
+                        0 => self.begun.len(),
+                        whole => whole,
+                    };
+                    f(Line { pipe, at: self.at, data: &self.begun[..whole], is_complete: false, dropped: 0 });
+                    self.begun.drain(..whole);
                 }
             }
             LongLines::Truncate(size) => {
-                let (part, rest) = data.split_at(data.len().min(size - self.begun.len()));
+                let room = if self.dropped > 0 { 0 } else { size - self.begun.len() };
+                let (part, rest) = data.split_at(data.len().min(room));
+                self.begun.extend_from_slice(part);
+                if !rest.is_empty() && self.dropped == 0 {
+                    self.dropped = unfinished(&self.begun);
+                    self.begun.truncate(self.begun.len() - self.dropped);
+                }
                 self.dropped += rest.len();
-                data = part;
+                return Ok(());
             }
             LongLines::Error(size) if self.begun.len() + data.len() > size => {
                 let text = format!("a line of more than {size} bytes");
@@ -188,6 +198,19 @@ impl Splitter {
             self.close(pipe, f);
         }
     }
+}
+
+/// How many bytes at the end are the begin of a character whose rest is missing.
+fn unfinished(data: &[u8]) -> usize {
+    let is_lead = |byte: &u8| !(0x80..0xc0).contains(byte);
+    let Some(len) = data.iter().rev().take(3).position(is_lead).map(|back| back + 1) else { return 0 };
+    let wanted = match data[data.len() - len] {
+        0xc2..0xe0 => 2,
+        0xe0..0xf0 => 3,
+        0xf0..0xf5 => 4,
+        _ => 1,
+    };
+    if len < wanted { len } else { 0 }
 }
 
 fn find_break(data: &[u8], folds: bool) -> Option<usize> {

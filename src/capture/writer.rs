@@ -98,7 +98,8 @@ impl Writer {
         WriterSink::new(&self.shared)
     }
 
-    /// A sink that writes whole lines, each behind a prefix. Lines of more than 64 KiB are split.
+    /// A sink that writes whole lines, each behind a prefix. Lines of more than 64 KiB are split. A carriage return is a byte
+    /// as any other: on a terminal a progress bar overwrites the prefix.
     #[must_use]
     pub fn prefixed(&self, prefix: &str) -> impl Sink + use<> {
         const LONG: LongLines = LongLines::Split(64 * 1024);

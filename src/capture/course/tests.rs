@@ -184,3 +184,26 @@ fn time_in_which_a_sink_has_no_room_is_nobody_s_silence_before_the_first_output_
     assert_eq!(run.next(55), Some(Action::Terminate));
     assert_eq!(run.course.end(), End::FirstOutputLimit);
 }
+
+#[test]
+fn a_limit_or_a_stop_after_the_exit_only_makes_an_end_of_waiting() {
+    for ask in [false, true] {
+        let mut run = Run::new(Plan { limit: Some(Duration::from_secs(60)), drain: Duration::from_secs(10), ..NONE });
+        run.exit(55);
+        assert_eq!(run.deadline(), Some(60));
+        if ask {
+            run.course.stop(End::Stopped);
+        }
+        assert_eq!(run.next(if ask { 56 } else { 60 }), Some(Action::Cut));
+        assert_eq!((run.course.end(), run.deadline()), (End::Exit, None));
+    }
+}
+
+#[test]
+fn a_limit_after_the_exit_counts_while_a_sink_has_no_room() {
+    let mut run = Run::new(PLAN);
+    run.paused(true, 1);
+    run.exit(2);
+    assert_eq!(run.next(60), Some(Action::Cut));
+    assert_eq!(run.course.end(), End::Limit);
+}

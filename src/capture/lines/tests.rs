@@ -63,6 +63,22 @@ fn long_lines_are_truncated() {
 }
 
 #[test]
+fn no_character_is_cut() {
+    let split = |text, size| cut(text, LongLines::Split(size), false).unwrap();
+    assert_eq!(split("abé\nabéd\n", 3), ["ab+", "é", "ab+", "éd"]);
+    assert_eq!(split("€€€", 4), ["€+", "€+", "€"]);
+    assert_eq!(split("a😀b", 4), ["a+", "😀+", "b"]);
+    let truncate = |text, size| cut(text, LongLines::Truncate(size), false).unwrap();
+    assert_eq!(truncate("abécd\n€\n", 3), ["ab-4", "€"]);
+    assert_eq!(truncate("😀\n", 3), ["-4"]);
+    // What is no character, or larger than a part, is cut anywhere.
+    assert_eq!(split("€", 1).concat(), "\u{fffd}+\u{fffd}+\u{fffd}");
+    for (data, len) in [(&b"a\xff\xff"[..], 0), (b"\x80\x80\x80", 0), (b"a\xe2\x82", 2), (b"\xf0\x9f\x98", 3)] {
+        assert_eq!(unfinished(data), len, "{data:?}");
+    }
+}
+
+#[test]
 fn long_lines_are_errors() {
     assert_eq!(cut("abc\nab\n", LongLines::Error(3), false).unwrap(), ["abc", "ab"]);
     assert_eq!(cut("abc\nabcd", LongLines::Error(3), false).unwrap_err().kind(), io::ErrorKind::InvalidData);

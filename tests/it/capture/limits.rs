@@ -293,3 +293,22 @@ fn left(mut stage: Stage, after: Duration, end: impl FnOnce(&Capture)) -> Captur
     assert!(err.to_string().contains("could not be killed"), "{err}");
     Failure::of(&err).expect("a failure").captured().clone()
 }
+
+/// What it has left behind holds its output, and is not waited for.
+#[test]
+fn a_child_that_has_exited_well_is_not_ended_by_a_limit_or_a_stop() {
+    for stops in [false, true] {
+        let script = Script::new().stdout("all").hold(Pipe::Stdout).exit(0);
+        let mut stage = Stage::new(script, |run| run.limit(SECOND / 2));
+        assert!(poll(&mut stage.run).is_pending());
+        if stops {
+            stage.run.handle().stop();
+        } else {
+            stage.clock.advance(SECOND / 2);
+        }
+        let Poll::Ready(Ok(captured)) = poll(&mut stage.run) else { panic!("it was no success") };
+        assert!(captured.success());
+        assert_eq!((captured.end(), captured.held_pipes()), (End::Exit, &[Pipe::Stdout][..]));
+        assert_eq!(captured.stdout().bytes(), b"all");
+    }
+}
