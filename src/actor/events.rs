@@ -133,7 +133,7 @@ pub type ProcessEvents = Events<ProcessEvent<'static>>;
 impl Waiting for ProcessEvent<'_> {
     fn weight(&self) -> usize {
         match self {
-            Self::PipeDataReceived(_, data) => data.len(),
+            Self::PipeDataReceived(_, data) => size_of::<Self>() + data.len(),
             _ => 0,
         }
     }
@@ -219,7 +219,7 @@ pub type DatagramEvents = Events<DatagramEvent<'static>>;
 impl Waiting for Event<'_> {
     fn weight(&self) -> usize {
         match self {
-            Self::DataReceived(data) => data.len(),
+            Self::DataReceived(data) => size_of::<Self>() + data.len(),
             _ => 0,
         }
     }
