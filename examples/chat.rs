@@ -27,6 +27,8 @@ const LONGEST_LINE: usize = 1024;
 const LONGEST_NAME: usize = 32;
 /// Bytes that may wait for one member.
 const PATIENCE: usize = 64 * 1024;
+/// Bytes that one member may say at once: the others must have a chance to read them.
+const FLOOD: usize = PATIENCE / 2;
 /// Time for a member that says nothing.
 const SILENCE: Duration = Duration::from_secs(3600);
 /// Members by each way; more wait at the door.
@@ -55,6 +57,8 @@ struct Member {
     line: Vec<u8>,
     /// None until it has given one.
     name: Option<String>,
+    /// What is to be said to the others at the end of the callback.
+    said: String,
 }
 
 impl Protocol for Member {
@@ -65,7 +69,7 @@ impl Protocol for Member {
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         for part in data.split_inclusive(|byte| *byte == b'\n') {
             if transport.is_closing() {
-                return;
+                break;
             }
             self.line.extend_from_slice(part);
             if self.line.len() > LONGEST_LINE {
@@ -76,6 +80,7 @@ impl Protocol for Member {
                 self.line_received(transport, &printable(&line));
             }
         }
+        self.say();
     }
 
     fn connection_lost(&mut self, exc: Option<io::Error>) {
@@ -101,7 +106,19 @@ impl Member {
                 let names: Vec<String> = self.room().0.keys().cloned().collect();
                 transport.write(format!("* {}\n", names.join(", ")));
             }
-            (Some(name), text) => self.room().say(name, format!("{name}: {text}\n")),
+            // It is said at once with what else comes now: there may be many lines, and many members.
+            (Some(name), text) if self.said.len() < FLOOD => self.said += &format!("{name}: {text}\n"),
+            (Some(_), _) => {
+                transport.write("* nobody can read that fast\n");
+                transport.close();
+            }
+        }
+    }
+
+    fn say(&mut self) {
+        let said = std::mem::take(&mut self.said);
+        if let Some(name) = self.name.as_ref().filter(|_| !said.is_empty()) {
+            self.room().say(name, said);
         }
     }
 
@@ -139,7 +156,7 @@ fn bounded<F>(server: CreateServer<F>) -> CreateServer<F> {
 async fn run([address, path]: [String; 2], interrupt: Interrupt) -> io::Result<()> {
     let room = Arc::new(Mutex::new(Room::default()));
     let its = room.clone();
-    let member = move || Member { room: its.clone(), line: Vec::new(), name: None };
+    let member = move || Member { room: its.clone(), line: Vec::new(), name: None, said: String::new() };
 
     let tcp = bounded(create_server(member.clone(), address)).await?;
     let mut places = tcp.sockets();

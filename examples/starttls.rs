@@ -33,20 +33,28 @@ impl Session {
         Self { tls, received: Vec::new(), reading: false }
     }
 
-    /// Handles the whole lines that have arrived.
+    /// Handles the whole lines that have arrived, as long as the client takes the answers.
     fn handle_lines(&mut self, transport: &Transport) {
-        while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
-            let line = String::from_utf8_lossy(&self.received[..end]).trim_end().to_owned();
-            self.received.drain(..=end);
+        let received = std::mem::take(&mut self.received);
+        let mut rest = &received[..];
+        while !transport.is_writing_paused() {
+            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { break };
+            let line = String::from_utf8_lossy(&rest[..end]).trim_end().to_owned();
+            rest = &rest[end + 1..];
             if self.reading {
                 self.handle_content(transport, &line);
-            } else {
-                self.handle_command(transport, &line);
+            } else if self.handle_command(transport, &line) {
+                // What came behind the command is for TLS, not for us: whatever somebody has slipped in there makes the
+                // handshake fail.
+                transport.start_tls(self.tls.clone().received(rest));
+                return;
             }
         }
+        self.received = rest.to_vec();
     }
 
-    fn handle_command(&mut self, transport: &Transport, line: &str) {
+    /// Whether the connection is to be upgraded.
+    fn handle_command(&mut self, transport: &Transport, line: &str) -> bool {
         let secure = transport.extra_info().tls().is_some();
         println!("C: {line}{}", if secure { "  (over TLS)" } else { "" });
         let command = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
@@ -54,7 +62,7 @@ impl Session {
             "EHLO" if secure => "250-localhost\r\n250 8BITMIME",
             "EHLO" => "250-localhost\r\n250-8BITMIME\r\n250 STARTTLS",
             "HELO" | "MAIL" | "RCPT" | "RSET" | "NOOP" => "250 ok",
-            "STARTTLS" if !secure => return self.start_tls(transport),
+            "STARTTLS" if !secure => "220 ready",
             "DATA" => {
                 self.reading = true;
                 "354 go ahead, end with a dot"
@@ -66,6 +74,7 @@ impl Session {
         if command == "QUIT" {
             transport.close();
         }
+        command == "STARTTLS" && !secure
     }
 
     fn handle_content(&mut self, transport: &Transport, line: &str) {
@@ -77,14 +86,6 @@ impl Session {
             println!("   {}", line.strip_prefix('.').unwrap_or(line));
         }
     }
-
-    /// What came behind the command is for TLS, not for us: whatever somebody has slipped in there makes the handshake
-    /// fail.
-    fn start_tls(&mut self, transport: &Transport) {
-        transport.write("220 ready\r\n");
-        let rest = std::mem::take(&mut self.received);
-        transport.start_tls(self.tls.clone().received(rest));
-    }
 }
 
 impl Protocol for Session {
@@ -95,10 +96,20 @@ impl Protocol for Session {
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         self.received.extend_from_slice(data);
         self.handle_lines(transport);
-        if self.received.len() > LINE {
+        if self.received.len() > LINE && !transport.is_writing_paused() {
             transport.write("500 line too long\r\n");
             transport.close();
         }
+    }
+
+    // A client that does not take the answers is not read from.
+    fn pause_writing(&mut self, transport: &Transport) {
+        transport.pause_reading();
+    }
+
+    fn resume_writing(&mut self, transport: &Transport) {
+        transport.resume_reading();
+        self.handle_lines(transport);
     }
 
     fn connection_lost(&mut self, exc: Option<io::Error>) {

@@ -49,9 +49,21 @@ pub(crate) fn cut(query: &DnsMessage, answer: DnsMessage) -> DnsMessage {
 }
 
 fn empty(query: &DnsMessage, code: Rcode, truncated: bool) -> DnsMessage {
-    let mut builder = MessageBuilder::new_vec().start_error(query, code);
-    builder.header_mut().set_ra(true);
-    builder.header_mut().set_tc(truncated);
+    let asked = query.header();
+    let mut builder = MessageBuilder::new_vec();
+    let header = builder.header_mut();
+    header.set_id(asked.id());
+    header.set_qr(true);
+    header.set_opcode(asked.opcode());
+    header.set_rd(asked.rd());
+    header.set_ra(true);
+    header.set_tc(truncated);
+    header.set_rcode(code);
+    let mut builder = builder.question();
+    // Many of them, which may refer to one long name, would make it far longer than what it answers.
+    if let Ok(question) = query.sole_question() {
+        builder.push(question).expect("a vector has room");
+    }
     let mut builder = builder.additional();
     if query.opt().is_some() {
         let size = |opt: &mut domain::base::message_builder::OptBuilder<'_, _>| {

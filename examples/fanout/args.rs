@@ -54,12 +54,14 @@ TIME is a number with a unit: 500ms, 30s, 5m, 1h. Without a unit it is seconds.
 Lines of more than 16 KiB are shown in parts.
 
 Ctrl-C asks all commands to end, with all that they have started. The second
-one kills them, and so does Ctrl-\\.
+one kills them, and so does Ctrl-\\. Ctrl-Z stops fanout alone: the commands
+and their time limits go on. None of them may ask on the terminal: it would
+be stopped by that.
 
 The exit code is the worst of all commands:
   128 + N  signal N has ended it
   124      a time limit has
-  125      its output could not be shown or logged
+  125      its output could not be shown or logged, or it could not be ended
   127      it could not be started
 A command that was stopped because another has failed does not count. After
 Ctrl-C the exit code is 130, after another signal 128 + N, and for a wrong use

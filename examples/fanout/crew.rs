@@ -72,7 +72,8 @@ impl Crew {
             let mut outcome = job.run(&self).await;
             self.state.borrow_mut().running.remove(&job.number);
             if let Err(err) = self.report.ended(&job, &outcome).await {
-                outcome.captured = Err(Failed::NotCaptured(err.to_string()));
+                let captured = outcome.captured().cloned().map(Box::new);
+                outcome.captured = Err(Failed::NotCaptured(err.to_string(), captured));
             }
             let failed = outcome.has_failed();
             self.state.borrow_mut().outcomes.push(outcome);

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use smol_transports::capture::{self, Captured, End, Keep, Run, Writer};
+use smol_transports::capture::{self, Captured, End, Failure, Keep, Run, Writer};
 
 use crate::args::Show;
 use crate::crew::Crew;
@@ -32,8 +32,14 @@ pub(crate) struct Outcome {
 /// Why there is no result.
 pub(crate) enum Failed {
     NotStarted(String),
-    /// Its output could not be shown or logged.
-    NotCaptured(String),
+    /// Its output could not be shown or logged, or it could not be ended; what there is of it.
+    NotCaptured(String, Option<Box<Captured>>),
+}
+
+impl Failed {
+    pub(crate) fn not_captured(err: &io::Error) -> Self {
+        Self::NotCaptured(err.to_string(), Failure::of(err).map(|failure| Box::new(failure.captured().clone())))
+    }
 }
 
 impl Job {
@@ -58,7 +64,7 @@ impl Job {
             Ok(capture) => {
                 crew.started(self, capture.handle());
                 crew.report.started(self, crew.start.elapsed());
-                capture.await.map_err(|err| Failed::NotCaptured(err.to_string()))
+                capture.await.map_err(|err| Failed::not_captured(&err))
             }
             Err(failed) => Err(failed),
         };
@@ -79,7 +85,7 @@ impl Job {
             run = run.merged();
         }
         if let Some(dir) = &crew.args.logs {
-            run = self.log(run, dir, crew.args.split).map_err(|err| Failed::NotCaptured(err.to_string()))?;
+            run = self.log(run, dir, crew.args.split).map_err(|err| Failed::not_captured(&err))?;
         }
         let run = crew.report.watch(run, self, crew.start.elapsed());
         run.start().map_err(|err| Failed::NotStarted(err.to_string()))
@@ -112,9 +118,22 @@ impl Job {
 pub(crate) const NOT_CAPTURED: u8 = 125;
 
 impl Outcome {
+    /// What there is of it.
+    pub(crate) fn captured(&self) -> Option<&Captured> {
+        match &self.captured {
+            Ok(captured) => Some(captured),
+            Err(Failed::NotCaptured(_, captured)) => captured.as_deref(),
+            Err(Failed::NotStarted(_)) => None,
+        }
+    }
+
+    fn end(&self) -> Option<End> {
+        self.captured().map(Captured::end)
+    }
+
     /// Whether fanout has stopped it, for no fault of its own.
     pub(crate) fn was_stopped(&self) -> bool {
-        self.captured.as_ref().is_ok_and(|captured| captured.end() == End::Stopped)
+        self.end() == Some(End::Stopped)
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -123,21 +142,21 @@ impl Outcome {
 
     /// Whether it has left something behind that holds its output.
     pub(crate) fn is_held(&self) -> bool {
-        self.captured.as_ref().is_ok_and(|captured| !captured.held_pipes().is_empty())
+        self.captured().is_some_and(|captured| !captured.held_pipes().is_empty())
     }
 
     /// As a shell counts, and `timeout` of the core utilities.
     pub(crate) fn code(&self) -> u8 {
         const TIMED_OUT: u8 = 124;
         const NOT_STARTED: u8 = 127;
-        let captured = match &self.captured {
-            Ok(captured) => captured,
-            Err(Failed::NotCaptured(_)) => return NOT_CAPTURED,
-            Err(Failed::NotStarted(_)) => return NOT_STARTED,
-        };
-        if matches!(captured.end(), End::Limit | End::IdleLimit | End::FirstOutputLimit) {
+        if matches!(self.end(), Some(End::Limit | End::IdleLimit | End::FirstOutputLimit)) {
             return TIMED_OUT;
         }
+        let captured = match &self.captured {
+            Ok(captured) => captured,
+            Err(Failed::NotCaptured(..)) => return NOT_CAPTURED,
+            Err(Failed::NotStarted(_)) => return NOT_STARTED,
+        };
         let status = captured.status();
         let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
         let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX);
@@ -148,16 +167,16 @@ impl Outcome {
     pub(crate) fn text(&self) -> String {
         match &self.captured {
             Ok(captured) => captured.to_string(),
-            Err(Failed::NotStarted(text) | Failed::NotCaptured(text)) => text.clone(),
+            Err(Failed::NotStarted(text) | Failed::NotCaptured(text, _)) => text.clone(),
         }
     }
 
     pub(crate) fn duration(&self) -> Duration {
-        self.captured.as_ref().map_or(Duration::ZERO, Captured::duration)
+        self.captured().map_or(Duration::ZERO, Captured::duration)
     }
 
     /// Bytes of output.
     pub(crate) fn bytes(&self) -> u64 {
-        self.captured.as_ref().map_or(0, |captured| captured.stdout().total() + captured.stderr().total())
+        self.captured().map_or(0, |captured| captured.stdout().total() + captured.stderr().total())
     }
 }

@@ -80,14 +80,14 @@ impl Report {
 
     /// Waits until all is shown that was said of it: a terminal that is slow holds up what comes next.
     pub(crate) async fn ended(&self, job: &Job, outcome: &Outcome) -> io::Result<()> {
-        match (self.show, &outcome.captured) {
+        match (self.show, outcome.captured()) {
             (Show::Json, _) => self.event(&json!({
                 "event": "end", "number": job.number, "name": job.name, "code": outcome.code(),
                 "status": outcome.text(), "stopped": outcome.was_stopped(), "duration": seconds(outcome.duration()),
                 "bytes": outcome.bytes(), "held": outcome.is_held(),
             })),
-            (Show::Blocks, Ok(captured)) => self.block(job, captured),
-            (Show::Failures, Ok(captured)) if outcome.code() != 0 => self.block(job, captured),
+            (Show::Blocks, Some(captured)) => self.block(job, captured),
+            (Show::Failures, Some(captured)) if outcome.code() != 0 => self.block(job, captured),
             _ => {}
         }
         if (outcome.code() != 0 || outcome.is_held()) && self.show != Show::Json {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use httparse::Request;
 use httpdate::HttpDate;
@@ -73,7 +73,9 @@ fn locate(root: &Path, target: &str) -> Option<PathBuf> {
     };
     let path = path.split(['?', '#']).next()?.strip_prefix('/')?;
     let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
-    let is_safe = Path::new(&*path).components().all(|part| matches!(part, Component::Normal(_)));
+    // No usual file system has longer names.
+    let is_safe =
+        Path::new(&*path).components().all(|part| matches!(part, Component::Normal(name) if name.len() < 256));
     let path = if path.is_empty() || path.ends_with('/') { path + "index.html" } else { path };
     (is_safe && !path.contains('\0')).then(|| root.join(&*path))
 }
@@ -90,8 +92,9 @@ fn answer_with(path: &Path, request: &Request<'_, '_>) -> io::Result<Answer> {
     }
     let file = File::open(path)?;
     let (size, modified) = file.metadata().and_then(|data| Ok((data.len(), data.modified()?)))?;
-    let age = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (tag, modified) = (format!("\"{:x}-{size:x}\"", age.as_nanos()), HttpDate::from(modified));
+    // A date has four digits of a year.
+    let age = modified.duration_since(UNIX_EPOCH).unwrap_or_default().min(Duration::from_secs(253_402_300_799));
+    let (tag, modified) = (format!("\"{:x}-{size:x}\"", age.as_nanos()), HttpDate::from(UNIX_EPOCH + age));
     let mut headers = format!("ETag: {tag}\r\nLast-Modified: {modified}\r\nAccept-Ranges: bytes\r\n");
     if is_refused(request, &tag, modified) {
         return Ok(Answer::error("412 Precondition Failed"));

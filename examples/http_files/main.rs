@@ -32,8 +32,8 @@ const LONGEST_REQUEST: usize = 16 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time without a request or a byte of an answer.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Clients at a time; more wait. Half of the descriptors that a process usually has are left for files.
-const MOST_CLIENTS: usize = 500;
+/// Clients at a time; more wait. Each takes a descriptor and two for files, of the 1024 that a process usually has.
+const MOST_CLIENTS: usize = 300;
 
 struct Http {
     root: Arc<Path>,
@@ -116,10 +116,9 @@ fn close_later(transport: &Transport) -> Task<()> {
 async fn run([directory, address]: [String; 2], interrupt: Interrupt) -> io::Result<()> {
     let root: Arc<Path> = std::fs::canonicalize(directory)?.into();
     let name = root.display().to_string();
-    // The heads of answers wait behind files that are being sent: few of them mean few open files.
-    let limits = WriteLimits::high(4096);
     let http = move || Http { root: root.clone(), received: Vec::new(), finished: false, deadline: None };
-    let server = create_server(http, address).write_limits(limits);
+    // Heads of answers wait behind files that are being sent: with one of them waiting there are two open files.
+    let server = create_server(http, address).write_limits(WriteLimits::high(0));
     let server = server.max_connections(MOST_CLIENTS).idle_timeout(SILENCE).await?;
     println!("serving {name} at http://{}/", server.local_addr()?);
     let (handle, serving) = server.spawn();

@@ -9,12 +9,10 @@
 //! answer shares a large one with the store, and copies a small one.
 
 use std::io;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use smol::Timer;
 use smol_transports::{Protocol, Transport, create_server};
 
 #[path = "../shared/mod.rs"]
@@ -24,21 +22,20 @@ mod store;
 use shared::{Interrupt, start};
 use store::{Entry, Store, in_future, parse_number};
 
-const USAGE: &str = "usage: redis_kv [ADDRESS]; 127.0.0.1:6380 by default";
-
 /// Bytes of a command; a longer one ends the connection.
 const LONGEST_COMMAND: usize = 1024 * 1024;
 /// Bytes of a line; everything but the strings of a command are lines.
 const LONGEST_LINE: usize = 16 * 1024;
+/// Bytes of the values that one command is answered with.
+const LONGEST_ANSWER: usize = 4 * LONGEST_COMMAND;
 /// Words of a command.
 const MOST_WORDS: usize = 1024;
 /// Bytes of a value from which on copying it costs more than keeping count of who has it.
 const WORTH_SHARING: usize = 4096;
 /// Clients at a time; more wait.
 const MOST_CLIENTS: usize = 10_000;
-/// Time for a client that takes none of its answers, and for the last ones at the end.
+/// Time for a client that takes none of its answers.
 const STALL: Duration = Duration::from_secs(60);
-const GOODBYE: Duration = Duration::from_secs(2);
 
 struct Client {
     store: Arc<Mutex<Store>>,
@@ -86,7 +83,9 @@ impl Client {
             }
         }
         // What is left is part of a command, mostly nothing: it shall not keep the room of all.
-        self.received = self.received.split_off(used);
+        if used > 0 {
+            self.received = self.received.split_off(used);
+        }
     }
 }
 
@@ -96,6 +95,7 @@ fn execute(store: &mut Store, name: &[u8], args: &[&[u8]]) -> Reply {
         (b"PING", []) => Reply::Simple("PONG"),
         (b"PING" | b"ECHO", [text]) => Reply::Bulk(Bytes::copy_from_slice(text)),
         (b"GET", [key]) => store.get(key).map_or(Reply::Nil, value),
+        (b"MGET", _) if store.size_of(args) > LONGEST_ANSWER => Reply::Error("ERR too long an answer".to_owned()),
         (b"MGET", [_, ..]) => Reply::Array(args.iter().map(|key| store.get(key).map_or(Reply::Nil, value)).collect()),
         (b"SET", [key, value]) => store.set(key, Bytes::copy_from_slice(value), None),
         (b"SET", [key, value, option, time]) if option.eq_ignore_ascii_case(b"EX") => match parse_number(time) {
@@ -111,7 +111,7 @@ fn execute(store: &mut Store, name: &[u8], args: &[&[u8]]) -> Reply {
         (b"EXISTS", [_, ..]) => Reply::Integer(args.iter().filter_map(|key| store.get(key)).count() as i64),
         (b"EXPIRE", [key, time]) => store.expire(key, time),
         (b"TTL", [key]) => store.time_to_live(key),
-        (b"DBSIZE", []) => Reply::Integer(store.count() as i64),
+        (b"DBSIZE", []) => Reply::Integer(store.entries.len() as i64),
         // The clients ask these when they start.
         (b"COMMAND" | b"CONFIG", _) => Reply::Array(Vec::new()),
         (b"QUIT", _) => Reply::Simple("OK"),
@@ -159,8 +159,8 @@ type Words<'a> = Vec<&'a [u8]>;
 fn parse(data: &[u8]) -> Result<Option<(Words<'_>, usize)>, &'static str> {
     let Some((line, mut at)) = take_line(data)? else { return Ok(None) };
     let Some(count) = line.strip_prefix(b"*") else {
-        let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        return Ok(Some((words.collect(), at)));
+        let words: Vec<_> = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+        return if words.len() <= MOST_WORDS { Ok(Some((words, at))) } else { Err("too many words") };
     };
     let count = parse_number(count).filter(|count| *count <= MOST_WORDS as i64).ok_or("invalid multibulk length")?;
     let mut words = Vec::new();
@@ -197,7 +197,7 @@ async fn run([address]: [String; 1], interrupt: Interrupt) -> io::Result<()> {
     let swept = store.clone();
     let _sweeping = smol::spawn(async move {
         loop {
-            Timer::after(Duration::from_secs(1)).await;
+            smol::Timer::after(Duration::from_secs(1)).await;
             swept.lock().expect("no command panics").sweep();
         }
     });
@@ -210,10 +210,11 @@ async fn run([address]: [String; 1], interrupt: Interrupt) -> io::Result<()> {
     interrupt.wait().await?;
     handle.close();
     handle.close_clients();
-    handle.shutdown(GOODBYE).await;
+    // The last answers may take a moment.
+    handle.shutdown(Duration::from_secs(2)).await;
     serving.await
 }
 
-fn main() -> ExitCode {
-    start(USAGE, ["127.0.0.1:6380"], run)
+fn main() -> std::process::ExitCode {
+    start("usage: redis_kv [ADDRESS]; 127.0.0.1:6380 by default", ["127.0.0.1:6380"], run)
 }

@@ -14,7 +14,7 @@ const OVERHEAD: usize = 128;
 
 #[derive(Default)]
 pub(crate) struct Store {
-    entries: HashMap<Bytes, Entry>,
+    pub(crate) entries: HashMap<Bytes, Entry>,
     /// Bytes of all entries.
     size: usize,
 }
@@ -37,6 +37,11 @@ impl Entry {
 impl Store {
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Entry> {
         self.entries.get(key).filter(|entry| entry.is_alive())
+    }
+
+    /// Bytes of the values of some keys.
+    pub(crate) fn size_of(&self, keys: &[&[u8]]) -> usize {
+        keys.iter().filter_map(|key| self.get(key)).map(|entry| entry.value.len()).sum()
     }
 
     pub(crate) fn set(&mut self, key: &[u8], value: Bytes, end: Option<Instant>) -> Reply {
@@ -76,10 +81,6 @@ impl Store {
     pub(crate) fn time_to_live(&self, key: &[u8]) -> Reply {
         let left = |end: Instant| end.saturating_duration_since(Instant::now()).as_secs_f64().round() as i64;
         Reply::Integer(self.get(key).map_or(-2, |entry| entry.end.map_or(-1, left)))
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.entries.len()
     }
 
     pub(crate) fn sweep(&mut self) {
