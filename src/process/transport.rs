@@ -140,7 +140,7 @@ impl SubprocessTransport {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a number that is no signal; `ESRCH` after `connection_lost`;
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a number that is no signal with a name; `ESRCH` after `connection_lost`;
     /// what the system says otherwise.
     pub fn send_signal(&self, signal: i32) -> io::Result<()> {
         self.signal(Target::Child, parse_signal(signal)?)
@@ -249,7 +249,10 @@ impl SubprocessTransport {
 }
 
 fn parse_signal(signal: i32) -> io::Result<Signal> {
-    let no_signal = || io::Error::new(io::ErrorKind::InvalidInput, format!("no such signal: {signal}"));
+    let no_signal = || {
+        let text = format!("no signal with a name: {signal}; those for real time are not supported");
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    };
     Signal::from_named_raw(signal).ok_or_else(no_signal)
 }
 
