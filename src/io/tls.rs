@@ -75,6 +75,8 @@ pub(crate) struct TlsEndpoint {
     /// Why nothing more can be received; told when all that came before it was delivered.
     failure: Option<io::Error>,
     closing: bool,
+    /// The peer has ended before that.
+    answered: bool,
     /// Both sides have said goodbye; what lies below is being closed.
     parted: bool,
 }
@@ -96,6 +98,7 @@ pub(crate) fn wrap(
         handshake: Some(handshake),
         failure: None,
         closing: false,
+        answered: false,
         parted: false,
     };
     endpoint.feed_first(tls.first());
@@ -116,10 +119,15 @@ impl TlsEndpoint {
 
     /// Ready when all ciphertext was passed on.
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.shared.push()? {
+        for _ in 0..TURNS {
+            if self.shared.push()? {
+                return self.inner.poll_flush(cx);
+            }
             ready!(self.inner.poll_send_ready(cx))?;
         }
-        self.inner.poll_flush(cx)
+        // What is ready each time and takes nothing may need somebody else to go on.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -184,11 +192,16 @@ impl Endpoint for TlsEndpoint {
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.closing {
             self.closing = true;
+            // Who has closed misses nothing: an end that was seen and not told is as good as the answer.
+            let seen = self.failure.take_if(|err| err.kind() == io::ErrorKind::UnexpectedEof);
+            self.answered = seen.is_some();
             self.shared.lock().session.send_close_notify();
         }
         if !self.parted {
             ready!(self.poll_push(cx))?;
-            ready!(self.poll_farewell(cx))?;
+            if !self.answered {
+                ready!(self.poll_farewell(cx))?;
+            }
             self.parted = true;
         }
         self.inner.poll_close(cx)

@@ -9,13 +9,16 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BufMut, BytesMut};
 use futures_io::{AsyncRead, AsyncWrite};
-use futures_rustls::rustls::{Connection, ProtocolVersion};
+use futures_rustls::rustls::{Connection, ProtocolVersion, SupportedCipherSuite};
 use futures_rustls::{Accept, Connect};
 
 use crate::actor::delivery::{guarded, panic_text};
 use crate::io::errors::unless_blocked;
 use crate::io::{Outlet, Progress};
 use crate::tls::{Side, TlsInfo};
+
+/// Bytes of plaintext in a record.
+const LARGEST_RECORD: usize = 16 * 1024;
 
 pub(crate) struct Session {
     stage: Stage,
@@ -31,7 +34,7 @@ pub(crate) struct Session {
 
 enum Stage {
     Handshake(Box<Handshake>, Wire),
-    Open(Box<Connection>),
+    Open(Box<Connection>, KeyUse),
     /// The handshake has failed; what is in `out` tells the peer why.
     Failed,
 }
@@ -39,6 +42,36 @@ enum Stage {
 enum Handshake {
     Client(Connect<Wire>),
     Server(Accept<Wire>),
+}
+
+/// How often one key may still be used. TLS 1.3 renews it; before that rustls ends the connection behind its last record,
+/// and takes what follows without sending it.
+#[derive(Debug)]
+struct KeyUse {
+    records: u64,
+}
+
+impl KeyUse {
+    fn new(connection: &Connection) -> Self {
+        let records = match connection.negotiated_cipher_suite() {
+            Some(SupportedCipherSuite::Tls12(suite)) => suite.common.confidentiality_limit,
+            _ => u64::MAX,
+        };
+        // Handshake and farewell need some, and a record may be smaller than the largest.
+        Self { records: records / 2 }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.records > 0 {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the key of this TLS 1.2 connection is used up"))
+    }
+
+    /// So many bytes were encrypted.
+    fn note(&mut self, count: usize) {
+        self.records = self.records.saturating_sub(count.div_ceil(LARGEST_RECORD) as u64);
+    }
 }
 
 /// Where received plaintext goes.
@@ -92,7 +125,7 @@ impl Session {
     pub(crate) fn is_handshaking(&self) -> bool {
         match &self.stage {
             Stage::Handshake(..) | Stage::Failed => true,
-            Stage::Open(connection) => connection.is_handshaking(),
+            Stage::Open(connection, _) => connection.is_handshaking(),
         }
     }
 
@@ -138,7 +171,8 @@ impl Session {
             take_early_data(&mut connection, &mut self.plain)?;
             // The first data may have come with the last message of the handshake.
             let finished = process(&mut connection, &mut Sink::new(&mut []), &mut self.plain);
-            self.stage = Stage::Open(connection);
+            let key = KeyUse::new(&connection);
+            self.stage = Stage::Open(connection, key);
             self.finished = finished?;
         }
         self.feed(&rest, &mut Sink::new(&mut []))
@@ -155,7 +189,7 @@ impl Session {
             wire.lock().input.extend_from_slice(data);
             return self.shake();
         }
-        let Stage::Open(connection) = &mut self.stage else { return Ok(()) };
+        let Stage::Open(connection, _) = &mut self.stage else { return Ok(()) };
         // What follows close_notify is not read.
         while !data.is_empty() && connection.read_tls(&mut data)? > 0 {
             self.finished |= process(connection, sink, &mut self.plain)?;
@@ -168,14 +202,19 @@ impl Session {
     /// Encrypts a part of what is to be sent; how much. 0 before the handshake is done.
     pub(crate) fn encrypt(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut self.stage {
-            Stage::Open(connection) => connection.writer().write_vectored(bufs),
+            Stage::Open(connection, key) => {
+                key.check()?;
+                let sent = connection.writer().write_vectored(bufs)?;
+                key.note(sent);
+                Ok(sent)
+            }
             _ => Ok(0),
         }
     }
 
     /// Tells the peer that nothing more will follow.
     pub(crate) fn send_close_notify(&mut self) {
-        if let Stage::Open(connection) = &mut self.stage {
+        if let Stage::Open(connection, _) = &mut self.stage {
             connection.send_close_notify();
         }
     }
@@ -188,7 +227,7 @@ impl Session {
             self.out.advance(count);
         }
         self.out = BytesMut::new();
-        let Stage::Open(connection) = &mut self.stage else { return Ok(true) };
+        let Stage::Open(connection, _) = &mut self.stage else { return Ok(true) };
         while connection.wants_write() {
             if unless_blocked(connection.write_tls(&mut Sending(outlet)))?.is_none() {
                 return Ok(false);
@@ -201,7 +240,7 @@ impl Session {
     /// What was negotiated; `None` before that.
     pub(crate) fn info(&self) -> Option<TlsInfo> {
         match &self.stage {
-            Stage::Open(connection) => TlsInfo::new(connection),
+            Stage::Open(connection, _) => TlsInfo::new(connection),
             _ => None,
         }
     }
@@ -209,7 +248,7 @@ impl Session {
     /// Whether close_notify closes one direction only.
     pub(crate) fn has_half_close(&self) -> bool {
         match &self.stage {
-            Stage::Open(connection) => connection.protocol_version() == Some(ProtocolVersion::TLSv1_3),
+            Stage::Open(connection, _) => connection.protocol_version() == Some(ProtocolVersion::TLSv1_3),
             _ => false,
         }
     }
@@ -333,5 +372,20 @@ impl Write for Sending<'_> {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("finished", &self.finished).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_used_up_by_records() {
+        let mut key = KeyUse { records: 3 };
+        for count in [1, LARGEST_RECORD + 1] {
+            key.check().unwrap();
+            key.note(count);
+        }
+        assert_eq!(key.check().unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
     }
 }

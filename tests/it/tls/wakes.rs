@@ -1,14 +1,16 @@
 //! TLS over a system that takes and gives little at a time: whoever is to go on is woken, and nobody else is polled.
 
-use std::io::ErrorKind;
+use std::future::{Future, IntoFuture};
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use futures_io::{AsyncRead, AsyncWrite};
 use smol_transports::testing::{Clock, Memory, Peer};
-use smol_transports::{Connection, Tls};
+use smol_transports::{Connection, Tls, connect_stream};
 
 use super::common::{client, server};
 use crate::common::{Lcg, assert_same, pattern};
@@ -198,4 +200,56 @@ fn a_record_that_is_sent_slowly_is_no_stall() {
         sides[0].poll();
         assert_eq!(log.end(), Some(ErrorKind::TimedOut));
     }
+}
+
+/// Takes nothing, and wakes whoever tries: as a stream of a runtime that wants to run others first.
+#[derive(Default)]
+struct Yielding(Arc<AtomicUsize>);
+
+impl AsyncRead for Yielding {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Yielding {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        assert!(self.0.fetch_add(1, Ordering::Relaxed) < 1000, "it does not let go");
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_stream_that_wakes_at_once_gets_the_thread() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let connecting = connect_stream(Recorder::new(&Log::default()), Yielding(tries.clone())).tls(client());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut connecting.into_future()).poll(&mut cx).is_pending());
+    assert!(tries.load(Ordering::Relaxed) > 0);
+}
+
+/// It has seen the cut already, with the last data, and has all that it wanted.
+#[test]
+fn who_closes_in_the_callback_of_the_last_data_is_not_told_of_a_cut() {
+    let (log, theirs) = (Log::default(), Log::default());
+    let closing = Recorder::new(&log).on_data(|transport, _| transport.close());
+    let mut sides = [Side::new(closing, client()), Side::new(Recorder::new(&theirs), server())];
+    settle(&mut sides);
+    sides[1].connection.transport().write("all");
+    sides[1].poll();
+    carry(&mut sides);
+    sides[0].arrive(usize::MAX);
+    sides[0].peer.feed_eof();
+    sides[0].poll();
+    assert!(sides[0].done);
+    assert_eq!((log.data(), log.end()), (b"all".to_vec(), None));
 }
