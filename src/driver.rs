@@ -13,7 +13,8 @@
 //! between threads, as in asyncio.
 //!
 //! A callback that blocks stops all transports of its thread: hand such work to `smol::unblock`. If it must wait for a
-//! future it does so by [`block_on`], because other executors know nothing of the sockets and timers of the thread.
+//! future it does so by [`block_on`], because other executors know nothing of the sockets and timers of the thread. But it
+//! must not wait there for a connection that has been waited for in the loop around it, which stands still meanwhile.
 //!
 //! # Examples
 //!

@@ -275,8 +275,8 @@ where
     /// to do, or until the round in which 200 µs are over, and only then the executor waits for it by async-io. It takes
     /// two descriptors; without them each client is waited for by async-io. Connections that callbacks make, and what they
     /// [`spawn`](crate::spawn), run in this loop too, and so only while this future is polled. As on a driver, a callback
-    /// that must wait for a future does so by [`driver::block_on`][driver], and what was spawned before has to wait
-    /// meanwhile.
+    /// that must wait for a future does so by [`driver::block_on`][driver]; what runs in this loop has to wait meanwhile, and
+    /// so must not be waited for there.
     ///
     /// [driver]: https://docs.rs/smol-transports/latest/smol_transports/driver/
     ///

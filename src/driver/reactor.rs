@@ -177,8 +177,8 @@ impl Reactor {
         let heir = self.heir.get().cloned().or_else(super::next_reactor);
         match heir {
             Some(heir) => self.heir.get_or_init(|| heir).schedule(runnable),
-            // There is no thread to be had: here is as good as anywhere.
-            None => drop(runnable.run()),
+            // There is no descriptor or thread to be had. It must not run here, inside of whatever wakes it.
+            None => smol::spawn(async { runnable.run() }).detach(),
         }
     }
 }

@@ -19,6 +19,7 @@ mod linux {
     use std::task::{Context, Waker};
     use std::time::Duration;
 
+    use crate::actor::delivery::guarded;
     use async_io::Timer;
     use rustix::event::{EventfdFlags, eventfd};
 
@@ -59,7 +60,10 @@ mod linux {
             fill(&mut reserve)?;
             reserve.clear();
             let mut timer = Timer::after(Duration::from_secs(1));
-            let _ = Pin::new(&mut timer).poll(&mut Context::from_waker(Waker::noop()));
+            let start = || Pin::new(&mut timer).poll(&mut Context::from_waker(Waker::noop()));
+            if guarded(start).is_err() {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "there is no thread to be had for async-io"));
+            }
             let _ = READY.set(());
         }
         Ok(())

@@ -14,6 +14,7 @@ use rustix::process::{
 };
 
 use super::{Child, Ends, Exit, Exited, LOOK, Process, Spawned, Target, seen, wait};
+use crate::actor::delivery::guarded;
 use crate::io::async_io::Binding;
 use crate::io::errors::retry;
 use crate::running::spawn as background;
@@ -112,7 +113,11 @@ impl Drop for PidfdChild {
             return;
         }
         if let Ok(None) = self.child.try_wait() {
-            background(reap(self.pid, self.pidfd.take())).detach();
+            let reaping = reap(self.pid, self.pidfd.take());
+            if guarded(|| background(reaping).detach()).is_err() {
+                // There is no thread to be had. It was killed, so this does not take long.
+                let _ = self.child.wait();
+            }
         }
     }
 }
