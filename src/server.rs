@@ -312,16 +312,16 @@ where
 
     async fn serve(self, spawn: impl FnMut(Client<P>)) -> io::Result<()> {
         if self.arrivals.is_empty() {
-            return self.serve_all(spawn).await;
+            return self.serve_from(Self::poll_newcomer, spawn).await;
         }
         // Handshakes that were begun by `accept` go on.
         let executor = self.arrivals.executor().clone();
-        executor.run(self.serve_all(spawn)).await
+        executor.run(self.serve_from(Self::poll_client, spawn)).await
     }
 
-    async fn serve_all(mut self, mut spawn: impl FnMut(Client<P>)) -> io::Result<()> {
+    async fn serve_from(mut self, next: Next<Self, P>, mut spawn: impl FnMut(Client<P>)) -> io::Result<()> {
         let mut turn = 0;
-        while let Some(client) = self.next_client().await {
+        while let Some(client) = self.next_client(next).await {
             spawn(client);
             turn += 1;
             if turn % TURN == 0 {
@@ -333,15 +333,16 @@ where
     }
 
     /// The next client; None when the server is closed.
-    async fn next_client(&mut self) -> Option<Client<P>> {
+    async fn next_client(&mut self, next: Next<Self, P>) -> Option<Client<P>> {
         loop {
-            match poll_fn(|cx| self.poll_client(cx)).await? {
+            match poll_fn(|cx| next(self, cx)).await? {
                 Ok(client) => return Some(client),
                 Err(err) => self.shared.report(err),
             }
         }
     }
 
+    /// The next client, which may have come to `accept` before.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Client<P>>>> {
         if let Some(arrived) = self.arrivals.next(cx.waker()) {
             let client = arrived.and_then(|(link, place)| {
@@ -350,6 +351,10 @@ where
             });
             return Poll::Ready(Some(client));
         }
+        self.poll_newcomer(cx)
+    }
+
+    fn poll_newcomer(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Client<P>>>> {
         let accepted = ready!(self.poll_accept(cx));
         Poll::Ready(accepted.map(|accepted| accepted.and_then(|newcomer| self.welcome(newcomer))))
     }
@@ -388,6 +393,9 @@ where
         Ok(connection)
     }
 }
+
+/// Where the next client comes from.
+type Next<S, P> = fn(&mut S, &mut Context<'_>) -> Poll<Option<io::Result<Client<P>>>>;
 
 impl<F> Drop for Server<F> {
     fn drop(&mut self) {
