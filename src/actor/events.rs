@@ -328,3 +328,22 @@ actor_future!(Actor);
 actor_future!(DatagramActor);
 #[cfg(unix)]
 actor_future!(ProcessActor);
+
+#[cfg(all(test, not(any(model = "loom", model = "shuttle"))))]
+mod tests {
+    use std::borrow::Cow;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::actor::queue::queue;
+
+    #[test]
+    fn single_bytes_take_room_as_well() {
+        const ROOM: usize = 256 * 1024;
+        let (inlet, _events) = queue();
+        let fits = |_: &usize| inlet.has_room(Waker::noop());
+        let push = |_| inlet.push(Event::DataReceived(Cow::Owned(vec![0])));
+        let count = (0..ROOM).take_while(fits).map(push).count();
+        assert!(count <= ROOM / size_of::<Event<'_>>(), "{count} events");
+    }
+}

@@ -266,11 +266,7 @@ impl<W: SendSide> Mailbox<W> {
     /// Ends at once: with an error, or as `abort()`.
     pub(crate) fn abort(&self, exc: Option<io::Error>) {
         let cause = exc.map(Cause::new);
-        self.post(|inner| {
-            inner.settle();
-            inner.end(cause.clone());
-            inner.dirty |= std::mem::take(&mut inner.goodbye);
-        });
+        self.post(|inner| inner.abort(cause.clone()));
     }
 
     /// A callback has panicked: nothing but the loss is told any more.
@@ -417,6 +413,12 @@ impl<W: SendSide> Inner<W> {
         self.end(None);
         self.goodbye = true;
         self.dirty = true;
+    }
+
+    fn abort(&mut self, cause: Option<Cause>) {
+        self.settle();
+        self.end(cause);
+        self.dirty |= std::mem::take(&mut self.goodbye);
     }
 
     fn end(&mut self, cause: Option<Cause>) {

@@ -29,7 +29,8 @@ impl Transport {
     /// # Errors
     ///
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) at once if `tls` cannot be used: that ends the connection, as by
-    ///   [`fail`](Self::fail). The same after [`write_eof`](Self::write_eof), when nothing can be written any more.
+    ///   [`fail`](Self::fail). Also after [`write_eof`](Self::write_eof): nothing can be written any more then, and the
+    ///   connection goes on.
     /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) at once if the transport is closing or closed. What is written from now
     ///   on is dropped.
     /// - The cause of the loss if the handshake fails, which ends the connection:

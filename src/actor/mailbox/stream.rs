@@ -212,9 +212,7 @@ impl Inner<WriteSide> {
         self.check_queue()?;
         if let Err(exc) = usable {
             let cause = Cause::new(exc);
-            self.settle();
-            self.end(Some(cause.clone()));
-            self.dirty = true;
+            self.abort(Some(cause.clone()));
             return Err(cause.to_error());
         }
         job.take().into_iter().for_each(|job| self.write.queue_upgrade(job));
