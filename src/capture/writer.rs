@@ -13,6 +13,7 @@ use event_listener::{Event, EventListener};
 use super::lines::{Line, LongLines, lines};
 use super::sink::{Chunk, Sink};
 use crate::actor::delivery::{guarded, panic_text};
+use crate::io::errors::{retry, unless_blocked};
 
 /// Bytes that may wait to be written before the children have to.
 const ROOM: usize = 256 * 1024;
@@ -211,23 +212,22 @@ impl Shared {
 /// Writes and flushes all. Somebody else who has the same file may have put it into non-blocking mode.
 fn write_all(out: &mut dyn Write, mut data: &[u8]) -> io::Result<()> {
     while !data.is_empty() {
-        match retry(out, |out| out.write(data))? {
+        match patiently(|| out.write(data))? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             count => data = &data[count..],
         }
     }
-    retry(out, |out| out.flush())
+    patiently(|| out.flush())
 }
 
 /// Tries again, as long as there is no room or a signal has come in between.
-fn retry<T>(out: &mut dyn Write, call: impl Fn(&mut dyn Write) -> io::Result<T>) -> io::Result<T> {
+fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     const PAUSE: Duration = Duration::from_millis(5);
     loop {
-        match call(out) {
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
+        if let Some(value) = unless_blocked(retry(&mut call))? {
+            return Ok(value);
         }
+        thread::sleep(PAUSE);
     }
 }
 

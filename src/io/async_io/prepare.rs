@@ -19,9 +19,10 @@ mod linux {
     use std::task::{Context, Waker};
     use std::time::Duration;
 
-    use crate::actor::delivery::guarded;
     use async_io::Timer;
     use rustix::event::{EventfdFlags, eventfd};
+
+    use crate::actor::delivery::guarded;
 
     static READY: OnceLock<()> = OnceLock::new();
     /// Places for an epoll, an eventfd and a timer, or none.
