@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::io::{ErrorKind, Read, Write};
+use std::future::IntoFuture;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -866,4 +868,37 @@ fn the_factory_is_called_once_for_each_client_and_not_before() {
         drop(server.accept().await.unwrap());
     });
     assert_eq!(calls, 2);
+}
+
+#[test]
+fn lists_of_every_kind_are_listened_on() {
+    guard(async {
+        let text = || "127.0.0.1:0".to_owned();
+        let addr: SocketAddr = text().parse().unwrap();
+        let bound = || TcpListener::bind(addr).unwrap();
+        let lists: [Listen; 5] = [
+            vec![text(), text()].into(),
+            vec!["127.0.0.1:0", "127.0.0.2:0"].into(),
+            [addr, ([127, 0, 0, 2], 0).into()].into(),
+            vec![bound(), bound()].into(),
+            OwnedFd::from(bound()).into(),
+        ];
+        for (index, list) in lists.into_iter().enumerate() {
+            let server = create_server(|| Recorder::new(&Log::default()), list).await.unwrap();
+            // Two that are the same are one.
+            let expected = if index == 0 || index == 4 { 1 } else { 2 };
+            assert_eq!(server.sockets().len(), expected, "{index}");
+        }
+    });
+}
+
+#[test]
+fn the_error_of_binding_is_the_source_of_the_one_that_names_the_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let failed = guard(create_server(|| Recorder::new(&Log::default()), addr).into_future()).map(drop).unwrap_err();
+    assert!(failed.to_string().starts_with(&format!("cannot bind to {addr}: ")), "{failed}");
+    let source = failed.get_ref().and_then(std::error::Error::source).and_then(|err| err.downcast_ref::<io::Error>());
+    let in_use = rustix::io::Errno::ADDRINUSE.raw_os_error();
+    assert_eq!(source.and_then(io::Error::raw_os_error), Some(in_use));
 }

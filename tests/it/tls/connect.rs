@@ -10,7 +10,7 @@ use futures_rustls::rustls::version::TLS13;
 use futures_rustls::rustls::{self, ClientConnection, ProtocolVersion, StreamOwned};
 use futures_rustls::{TlsAcceptor, TlsConnector};
 use smol_transports::{
-    Buffered, Tls, connect_accepted_socket, connect_socket, connect_stream, create_connection, create_server,
+    Buffered, Server, Tls, connect_accepted_socket, connect_socket, connect_stream, create_connection, create_server,
     create_unix_connection, create_unix_server,
 };
 use socket2::Socket;
@@ -210,16 +210,22 @@ fn accept_by_hand_is_not_held_up_by_silent_clients() {
     });
 }
 
-/// The same when it is closed, and nobody shuts it down.
+/// Until the handshake of a client has begun.
+async fn begin_to_accept<F: FnMut() -> Recorder>(server: &mut Server<F>) {
+    let handle = server.handle();
+    while handle.connections() == 0 {
+        assert!(futures_lite::future::poll_once(server.accept()).await.is_none());
+    }
+}
+
+/// Nobody polls `accept` any more, so its handshake does not go on.
 #[test]
 fn a_client_that_nobody_accepts_does_not_keep_a_closed_server() {
     guard(async {
         let mut accepting = create_server(|| Recorder::new(&Log::default()), ANY).tls(server()).await.unwrap();
         let (addr, handle) = (accepting.local_addr().unwrap(), accepting.handle());
         let silent = TcpStream::connect(addr).unwrap();
-        while handle.connections() == 0 {
-            assert!(futures_lite::future::poll_once(accepting.accept()).await.is_none());
-        }
+        begin_to_accept(&mut accepting).await;
         handle.close();
         handle.wait_closed().await;
         assert_eq!(handle.connections(), 0);
@@ -235,10 +241,8 @@ fn a_handshake_that_accept_has_begun_goes_on_when_the_server_serves() {
         let mut accepting = create_server(move || Recorder::echo(&known), ANY).tls(server()).await.unwrap();
         let (addr, handle) = (accepting.local_addr().unwrap(), accepting.handle());
         let near = Log::default();
-        let (socket, begun) = (common::client(addr), handle.clone());
-        while begun.connections() == 0 {
-            assert!(futures_lite::future::poll_once(accepting.accept()).await.is_none());
-        }
+        let socket = common::client(addr);
+        begin_to_accept(&mut accepting).await;
         let (_, serving) = accepting.spawn();
         connect_socket(asking(&near, b"hello".to_vec()), socket).tls(client()).await.unwrap().await;
         assert_eq!(near.data(), b"hello");
@@ -247,16 +251,14 @@ fn a_handshake_that_accept_has_begun_goes_on_when_the_server_serves() {
     });
 }
 
-/// Nobody polls `accept` any more, so its handshake does not go on.
+/// The same when it is shut down.
 #[test]
 fn a_client_that_nobody_accepts_does_not_keep_a_server_from_its_end() {
     guard(async {
         let mut accepting = create_server(|| Recorder::new(&Log::default()), ANY).tls(server()).await.unwrap();
         let (addr, handle) = (accepting.local_addr().unwrap(), accepting.handle());
         let silent = TcpStream::connect(addr).unwrap();
-        while handle.connections() == 0 {
-            assert!(futures_lite::future::poll_once(accepting.accept()).await.is_none());
-        }
+        begin_to_accept(&mut accepting).await;
         assert_eq!(handle.shutdown(Duration::from_millis(50)).await, 0);
         assert_eq!(handle.connections(), 0);
         drop(silent);

@@ -153,15 +153,21 @@ fn an_upgrade_that_is_made_leaves_nothing_that_waits_to_be_sent() {
     assert!(!sides[0].done, "{:?}", log.end());
 }
 
+/// Both sides after the handshake, the near one with limits.
+fn shaken(near: Memory<Recorder>) -> [Side; 2] {
+    let far = Side::new(Recorder::new(&Log::default()), server());
+    let mut sides = [Side::upgraded(near, client()), far];
+    settle(&mut sides);
+    sides
+}
+
 /// Bytes of a record that is not complete are bytes.
 #[test]
 fn a_record_that_takes_long_is_no_silence() {
     const LIMIT: Duration = Duration::from_secs(10);
     for limit in [Memory::read_timeout, Memory::idle_timeout] {
-        let (log, theirs, clock) = (Log::default(), Log::default(), Clock::new());
-        let near = limit(Memory::new(Recorder::new(&log)).clock(&clock), LIMIT);
-        let mut sides = [Side::upgraded(near, client()), Side::new(Recorder::new(&theirs), server())];
-        settle(&mut sides);
+        let (log, clock) = (Log::default(), Clock::new());
+        let mut sides = shaken(limit(Memory::new(Recorder::new(&log)).clock(&clock), LIMIT));
         let data = pattern(10_000, 1);
         sides[1].connection.transport().write(&data);
         sides[1].poll();
@@ -182,10 +188,8 @@ fn a_record_that_takes_long_is_no_silence() {
 fn a_record_that_is_sent_slowly_is_no_stall() {
     const LIMIT: Duration = Duration::from_secs(10);
     for limit in [Memory::write_timeout, Memory::idle_timeout] {
-        let (log, theirs, clock) = (Log::default(), Log::default(), Clock::new());
-        let near = limit(Memory::new(Recorder::new(&log)).clock(&clock), LIMIT);
-        let mut sides = [Side::upgraded(near, client()), Side::new(Recorder::new(&theirs), server())];
-        settle(&mut sides);
+        let (log, clock) = (Log::default(), Clock::new());
+        let mut sides = shaken(limit(Memory::new(Recorder::new(&log)).clock(&clock), LIMIT));
         sides[0].peer.set_room(0);
         sides[0].connection.transport().write(pattern(10_000, 1));
         for _ in 0..9 {
