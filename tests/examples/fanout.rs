@@ -391,3 +391,19 @@ fn a_log_that_cannot_be_written_is_no_missing_program() {
     let output = fanout(&["--logs", folder.path().to_str().unwrap(), "true"]);
     assert_eq!(output.status.code(), Some(125), "{}", text(&output.stdout));
 }
+
+/// What there is of it is told all the same.
+#[test]
+fn a_log_that_is_full_loses_the_log_alone() {
+    if !fs::exists("/dev/full").unwrap() {
+        return println!("skipped: there is no /dev/full");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("1-yes.log")).unwrap();
+    let output = fanout(&["--json", "--logs", folder.path().to_str().unwrap(), "yes"]);
+    assert_eq!(output.status.code(), Some(125));
+    let events = text(&output.stdout);
+    let end = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let end = end.into_iter().find(|event| event["event"] == json!("end")).expect("an end");
+    assert!(end["bytes"].as_u64() > Some(0) && end["code"] == json!(125), "{end}");
+}

@@ -177,3 +177,19 @@ fn hundreds_hear_one() {
         assert_eq!(heard.last().expect("a line"), "m0: hello");
     }
 }
+
+/// All that comes at once is said at once, and there is a bound for it.
+#[test]
+fn a_flood_is_not_passed_on() {
+    let chat = Chat::start();
+    let mut ann = chat.enter("ann");
+    let mut bob = chat.enter("bob");
+    assert_eq!(line(&mut ann), "* bob has joined");
+    // It may come in more than one piece.
+    let _ = bob.get_mut().write_all("x\n".repeat(500_000).as_bytes());
+    let mut heard = line(&mut ann);
+    while heard == "bob: x" {
+        heard = line(&mut ann);
+    }
+    assert_eq!(heard, "* bob has left");
+}

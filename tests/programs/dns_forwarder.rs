@@ -249,3 +249,28 @@ fn an_interrupt_ends_it() {
     dns.forwarder.interrupt();
     assert_eq!(dns.forwarder.wait().code(), Some(0));
 }
+
+/// Whoever sends it may not be who gets the answer.
+#[test]
+fn many_questions_are_refused_in_a_few_words() {
+    let dns = Dns::start();
+    let mut asked = query(7, &format!("{}.test", "long".repeat(15)));
+    let again = [&[0xc0, 12][..], &asked[asked.len() - 4..]].concat();
+    (0..100).for_each(|_| asked.extend_from_slice(&again));
+    asked[4..6].copy_from_slice(&101_u16.to_be_bytes());
+    let udp = dns.udp();
+    udp.send(&asked).expect("sent");
+    let mut answer = [0; 4096];
+    let count = udp.recv(&mut answer).expect("an answer");
+    let refused = parse(&answer[..count]);
+    assert_eq!((refused.header().id(), refused.header().rcode()), (7, Rcode::FORMERR));
+    assert!(count <= asked.len(), "{count} bytes for {}", asked.len());
+    // The same by TCP, where there is room for more of them.
+    (0..10_000).for_each(|_| asked.extend_from_slice(&again));
+    asked[4..6].copy_from_slice(&10_101_u16.to_be_bytes());
+    asked.truncate(65_000);
+    let mut stream = connect(dns.forwarder.address());
+    stream.write_all(&frame(&asked)).expect("sent");
+    stream.shutdown(Shutdown::Write).expect("connected");
+    assert!(read_all(stream).len() < 1000);
+}

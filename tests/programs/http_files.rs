@@ -247,3 +247,18 @@ fn a_download_is_finished_after_an_interrupt() {
     assert!(read_all(stream).ends_with(&pattern(BIG)));
     assert_eq!(site.server.wait().code(), Some(0));
 }
+
+#[test]
+fn a_file_of_any_age_is_sent() {
+    let site = Site::new();
+    let file = fs::File::options().write(true).open(site.path().join("hello.txt")).expect("a file");
+    let year = std::time::Duration::from_secs(365 * 86_400);
+    for modified in [std::time::UNIX_EPOCH - year, std::time::UNIX_EPOCH + 9000 * year] {
+        if file.set_modified(modified).is_err() {
+            continue;
+        }
+        assert_eq!(first_line(&ask(&site.server, get("/hello.txt"))), "HTTP/1.1 200 OK");
+    }
+    let long = get(&format!("/{}", "a".repeat(300)));
+    assert_eq!(first_line(&ask(&site.server, long)), "HTTP/1.1 404 Not Found");
+}

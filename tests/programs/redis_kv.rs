@@ -157,3 +157,15 @@ fn an_interrupt_ends_it() {
     server.interrupt();
     assert_eq!(server.wait().code(), Some(0));
 }
+
+#[test]
+fn no_answer_is_longer_than_it_may_be() {
+    let server = start();
+    let set = command(&[b"SET", b"k", &vec![b'x'; 500_000]]);
+    assert_eq!(ask(&server, set), b"+OK\r\n");
+    let words: Vec<&[u8]> = std::iter::once(&b"MGET"[..]).chain([&b"k"[..]; 10]).collect();
+    assert_eq!(ask(&server, command(&words)), b"-ERR too long an answer\r\n");
+    // A line may not have more words than an array.
+    let line = format!("EXISTS{}\r\n", " k".repeat(2000));
+    assert_eq!(ask(&server, line), b"-ERR Protocol error: too many words\r\n");
+}
